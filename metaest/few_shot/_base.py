@@ -1,0 +1,284 @@
+"""What the few-shot classifier and regressor share."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from metaest._sklearn import Interval, fit_context
+from metaest._torch import draw_seed, resolve_device
+from metaest.exceptions import InvalidParameterError
+from metaest.few_shot._adapter import Adapter, Episode
+from metaest.few_shot._checks import (
+    as_rows,
+    check_architecture,
+    check_feature_names,
+    explain_bad_values,
+    hold_out,
+    prepare_tasks,
+)
+from metaest.few_shot._saving import SaveMixin
+from metaest.learners import Learner, make_learner
+from metaest.nets import NetSpec
+from metaest.nets._spec import input_statistics
+from metaest.training import MetaState, meta_train, seeded_state
+
+_RANGE = [Interval(Integral, 1, None, closed="left"), tuple, list]
+
+
+class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
+    """Two fits: ``fit_meta`` learns from many tasks, ``fit`` learns one task with what it left.
+
+    What meta-training learned is one frozen value in ``_meta``; only `fit_meta` writes it and
+    only `fit` reads it. `fit` keeps a reference to the value that it adapted in
+    ``_adapted_from``, so that a later `fit_meta` does not change a fitted estimator.
+    """
+
+    _kind: ClassVar[Literal["classification", "regression"]]
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "learner": [str, Learner],
+        "backbone": [str, callable],
+        "n_shots": _RANGE,
+        "n_queries": _RANGE,
+        "n_episodes": [Interval(Integral, 1, None, closed="left")],
+        "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "meta_lr": [Interval(Real, 0, None, closed="neither")],
+        "input_shape": [tuple, list, None],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left"), None],
+        "callbacks": [list, tuple, None],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    # A class attribute: scikit-learn wants nothing but parameters set in __init__.
+    _meta: MetaState | None = None
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_meta(
+        self,
+        tasks: Any,
+        y: Any = None,
+        groups: Any = None,
+        *,
+        validation_tasks: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Learn to learn, from many tasks.
+
+        Neither fits nor unfits the estimator: call `fit` next. A second call starts afresh.
+
+        Parameters
+        ----------
+        tasks : TaskSet, list of (X, y), or array-like of shape (n_rows, ...)
+            Many tasks; or, with `y`, the rows of one pool of many classes (of one table of
+            tasks, with `groups`). Rows are tables (n_rows, n_features) or images
+            (n_rows, channels, height, width), of the same shape in all tasks.
+        y : array-like of shape (n_rows,), default=None
+            Labels or target values.
+        groups : array-like of shape (n_rows,), default=None
+            The task that each row belongs to.
+        validation_tasks : TaskSet or list of (X, y), default=None
+            Held-out tasks; the weights that do best on them are kept. None: a share
+            `validation_fraction` of the tasks (of the classes of a pool) is held out, where
+            enough are left to train on.
+        checkpoint : path, default=None
+            Folder to write a checkpoint into after each round. The same call after an
+            interruption goes on from there. Needs an int as `random_state`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TaskError
+            If the tasks are empty, not finite, of another kind, or differ in columns.
+        EpisodeError
+            If they have too few classes or rows for the episodes.
+
+        Warns
+        -----
+        MetaTrainingWarning
+            If interrupted (Ctrl-C): the best weights so far are kept.
+        """
+        learner = clone(make_learner(self.learner, self._kind))
+        if checkpoint is not None and not isinstance(self.random_state, (int, np.integer)):
+            raise InvalidParameterError(
+                f"checkpoint= needs an int as random_state, got {self.random_state!r}: another "
+                "seed is another run, which could not go on from the checkpoint."
+            )
+        seed = draw_seed(self.random_state)
+        n_ways = getattr(self, "n_ways", None)
+        train, held_out = prepare_tasks(
+            tasks, y, groups, validation_tasks, kind=self._kind, input_shape=self.input_shape
+        )
+        if held_out is None:
+            train, held_out = hold_out(train, self.validation_fraction, n_ways, seed)
+        self._meta = meta_train(
+            learner,
+            train,
+            backbone=self.backbone,
+            validation_tasks=held_out,
+            n_ways=n_ways,
+            n_shots=self.n_shots,
+            n_queries=self.n_queries,
+            n_episodes=self.n_episodes,
+            meta_batch_size=self.meta_batch_size,
+            meta_lr=self.meta_lr,
+            patience=self.patience,
+            callbacks=self.callbacks,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            device=self.device,
+            random_state=seed,
+            verbose=int(self.verbose),
+        )
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn one task from its support set.
+
+        Starts from what `fit_meta` learned; without it, from untrained weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features) or (n_rows, channels, height, width)
+            Numeric and finite.
+        y : array-like of shape (n_rows,)
+            Any number of classes from 2 and of rows from 1 per class; or target values.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ArchitectureMismatchError
+            If the rows, the learner or the backbone are not those of meta-training.
+        """
+        learner = clone(make_learner(self.learner, self._kind))
+        device = resolve_device(self.device)
+        rows, y = self._validate(X, y)
+        targets, n_classes = self._encode_targets(y)
+        start = self._start(learner, rows, targets, n_classes)
+        self.state_ = Adapter(start, learner, device).adapt(rows, targets, n_classes)
+        self.learner_ = learner
+        self._adapted_from = start
+        return self
+
+    @property
+    def meta_state_(self) -> MetaState:
+        """What meta-training learned, or the untrained state of a `fit` without it.
+
+        Of type :class:`~metaest.training.MetaState`; its ``source`` says which of the two it is.
+        """
+        state = self._meta or vars(self).get("_adapted_from")
+        if state is None:
+            raise AttributeError(
+                f"{type(self).__name__} has no meta_state_ before fit_meta or fit."
+            )
+        return state
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of a learner object as ``learner__<name>``.
+
+        Parameters
+        ----------
+        **params
+
+        Returns
+        -------
+        self
+        """
+        nested = [key for key in params if key.startswith("learner__")]
+        learner = params.get("learner", self.learner)
+        if nested and isinstance(learner, str):
+            made = type(make_learner(learner, self._kind)).__name__
+            raise InvalidParameterError(
+                f"{nested[0]!r} cannot be set: learner={learner!r} is a name. Pass the object "
+                f"instead, learner={made}(), from metaest.learners."
+            )
+        return super().set_params(**params)
+
+    def __sklearn_clone__(self) -> Self:
+        copy = super().__sklearn_clone__()
+        if self._meta is not None:
+            copy._meta = self._meta
+        return copy
+
+    @abstractmethod
+    def _encode_targets(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
+        """Return the targets as numbers, and the number of classes or None."""
+
+    def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return X as rows (n, *input_shape) and y; remember the columns."""
+        numeric = self._kind == "regression"
+        with explain_bad_values():
+            X, y = validate_data(self, X, y, dtype="numeric", allow_nd=True, y_numeric=numeric)
+        if not numeric:
+            check_classification_targets(y)
+        return as_rows(X, self.input_shape), y
+
+    def _start(
+        self, learner: Learner, rows: np.ndarray, targets: np.ndarray, n_classes: int | None
+    ) -> MetaState:
+        """Return what to adapt: the meta-trained state, or an untrained one for these rows."""
+        shape = rows.shape[1:]
+        if self._meta is not None:
+            check_architecture(self._meta, self.backbone, shape)
+            check_feature_names(self._meta, getattr(self, "feature_names_in_", None))
+            return self._meta
+        # An untrained MLP is random; one that starts at the identity is as good as the raw rows.
+        untrained = "residual" if self.backbone == "auto" and len(shape) == 1 else self.backbone
+        statistics = input_statistics([rows], shape)
+        spec = NetSpec(shape, self._kind, n_classes or 1, untrained, statistics)
+        seed = draw_seed(self.random_state)
+        if n_classes is not None:
+            return seeded_state(learner, spec, seed)
+        mean, scale = float(targets.mean()), float(targets.std()) or 1.0
+        return seeded_state(learner, spec, seed, target_mean=mean, target_scale=scale)
+
+    def _predict(self, X: Any) -> Any:
+        """Probabilities, or the mean and variance on the scale of the targets."""
+        check_is_fitted(self)
+        with explain_bad_values():
+            X = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
+        rows = as_rows(X, self.input_shape)
+        start = self._adapted_from
+        check_architecture(start, start.spec.backbone, rows.shape[1:])
+        adapter = Adapter(start, self.learner_, resolve_device(self.device))
+        return adapter.predict(self.state_, rows)
+
+    def _predict_episodes(
+        self, X: Any, y: Any, episodes: Iterable[tuple[Any, Any]]
+    ) -> list[tuple[Any, Any]]:
+        """Return the classes (or None) and the prediction of each episode."""
+        worker = clone(self)  # its attributes may change
+        rows, y = worker._validate(X, y)
+        all_rows = np.arange(len(rows))
+        parts = [(all_rows[support], all_rows[query]) for support, query in episodes]
+        if self._meta is None:  # untrained networks standardise by their own support set
+            fits = ((worker.fit(rows[support], y[support]), query) for support, query in parts)
+            return [(getattr(one, "classes_", None), one._predict(rows[q])) for one, q in fits]
+        learner = clone(make_learner(self.learner, self._kind))
+        check_architecture(self._meta, self.backbone, rows.shape[1:])
+        check_feature_names(self._meta, getattr(worker, "feature_names_in_", None))
+        jobs, classes = [], []
+        for support, query in parts:
+            targets, n_classes = worker._encode_targets(y[support])
+            jobs.append(Episode(support, query, targets, n_classes))
+            classes.append(getattr(worker, "classes_", None))
+        adapter = Adapter(self._meta, learner, resolve_device(self.device))
+        predictions = adapter.predict_many(rows, jobs)
+        return list(zip(classes, predictions, strict=True))

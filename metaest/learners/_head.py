@@ -1,0 +1,125 @@
+"""Linear heads for any number of ways, one per task."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaest._torch import local_seed, mask_logits
+from metaest.episodes import Support
+from metaest.learners._base import Gaussian, LearnerNet, masked_mean, one_hot, row_losses
+from metaest.nets import NetSpec
+
+
+def add_head(module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator) -> None:
+    """Add what a task's head starts from.
+
+    Regression: a meta-learned weight and bias. Classification needs none: all classes must start
+    alike for any number of ways to work, and a weight shared by all classes cancels in the
+    softmax, so the head starts at zero.
+    """
+    if spec.kind == "regression":
+        with local_seed(int(rng.integers(2**62))):
+            linear = nn.Linear(n_features, 1)
+        module.head_weight = nn.Parameter(linear.weight.detach())  # (1, d)
+        module.head_bias = nn.Parameter(linear.bias.detach())  # (1,)
+
+
+def initial_head(module: LearnerNet, support: Support, n_features: int) -> dict[str, Tensor]:
+    """Return the starting head of each task: weight (B, C, d) and bias (B, C)."""
+    n_tasks = len(support)
+    if support.class_mask is None:
+        return {
+            "weight": module.head_weight.expand(n_tasks, -1, -1),
+            "bias": module.head_bias.expand(n_tasks, -1),
+        }
+    n_classes = support.class_mask.shape[1]
+    zeros = support.x.new_zeros
+    return {"weight": zeros(n_tasks, n_classes, n_features), "bias": zeros(n_tasks, n_classes)}
+
+
+def prototype_head(features: Tensor, support: Support) -> dict[str, Tensor]:
+    """Return the head that is the prototypical network: w_k = 2 c_k, b_k = -|c_k|^2.
+
+    Parameters
+    ----------
+    features : Tensor of shape (B, S, d)
+    support : Support
+
+    References
+    ----------
+    Triantafillou et al., Meta-Dataset, ICLR 2020, section 3.1 (Proto-MAML).
+    """
+    prototypes = class_means(features, support)  # (B, C, d)
+    return {"weight": 2 * prototypes, "bias": -prototypes.square().sum(-1)}
+
+
+def class_means(features: Tensor, support: Support) -> Tensor:
+    """Mean of each class's rows: (B, S, d) -> (B, C, d); 0 for absent classes."""
+    assert support.class_mask is not None
+    members = one_hot(support.y, support.mask, support.class_mask.shape[1], features.dtype)
+    counts = members.sum(1).clamp(min=1)  # (B, C)
+    return members.transpose(1, 2) @ features / counts.unsqueeze(-1)
+
+
+def inner_losses(prediction: Tensor | Gaussian, support: Support) -> Tensor:
+    """Loss of each task that an inner loop descends: (B,).
+
+    The mean over the support rows, times the number of classes for classification: so that a
+    class's row of the head moves alike in tasks of any number of ways.
+    """
+    losses = masked_mean(row_losses(prediction, support.y), support.mask)
+    return losses if support.class_mask is None else losses * support.class_mask.sum(1)
+
+
+def default_rate(support_has_classes: bool) -> float:
+    """Return the step size of an inner loop where none is given (targets are standardised)."""
+    return 0.01 if support_has_classes else 0.1
+
+
+def apply_head(
+    features: Tensor, weight: Tensor, bias: Tensor, class_mask: Tensor | None
+) -> Tensor | Gaussian:
+    """Apply each task's head.
+
+    Parameters
+    ----------
+    features : Tensor of shape (B, n, d)
+    weight : Tensor of shape (B, C, d)
+    bias : Tensor of shape (B, C)
+    class_mask : Tensor of bool, shape (B, C), or None for regression
+
+    Returns
+    -------
+    Tensor of shape (B, n, C), or Gaussian of shape (B, n)
+    """
+    out = features @ weight.transpose(1, 2) + bias.unsqueeze(1)  # (B, n, C)
+    return Gaussian(out.squeeze(-1)) if class_mask is None else mask_logits(out, class_mask)
+
+
+def solve_ridge(features: Tensor, targets: Tensor, penalty: Tensor | float) -> Tensor:
+    """Ridge regression of B tasks in closed form, in the smaller of its two forms.
+
+    Parameters
+    ----------
+    features : Tensor of shape (B, S, d)
+        Rows of zeros (padding) have no influence.
+    targets : Tensor of shape (B, S, C)
+    penalty : Tensor or float
+        The l2 penalty.
+
+    Returns
+    -------
+    Tensor of shape (B, d, C)
+
+    References
+    ----------
+    Bertinetto et al., Meta-learning with differentiable closed-form solvers, ICLR 2019, eq. 4-6.
+    """
+    n_rows, n_features = features.shape[1:]
+    transposed = features.transpose(1, 2)
+    eye = torch.eye(min(n_rows, n_features), dtype=features.dtype, device=features.device)
+    if n_rows <= n_features:
+        return transposed @ torch.linalg.solve(features @ transposed + penalty * eye, targets)
+    return torch.linalg.solve(transposed @ features + penalty * eye, transposed @ targets)

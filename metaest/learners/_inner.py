@@ -1,0 +1,61 @@
+"""Gradient descent on B tasks at once, as a differentiable function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+#: ``loss_of(parameters) -> (B,)`` from tensors of shape (B, ...).
+TaskLoss = Callable[[Mapping[str, Tensor]], Tensor]
+
+
+def descend(
+    loss_of: TaskLoss,
+    parameters: Mapping[str, Tensor],
+    rates: Mapping[str, Tensor | float],
+    steps: int,
+    *,
+    first_order: bool = False,
+) -> dict[str, Tensor]:
+    """Take gradient steps on each task's own parameters.
+
+    Under ``torch.no_grad()`` nothing is recorded and the result is detached. Otherwise the result
+    is differentiable in the starting parameters and the rates: through the gradients too
+    (second order), or as if these were constants (`first_order`).
+
+    Parameters
+    ----------
+    loss_of : callable
+        ``loss_of(parameters) -> Tensor of shape (B,)``; each task's loss depends on its own
+        parameters only, so one gradient of the sum gives all tasks' gradients.
+    parameters : mapping of name to Tensor of shape (B, ...)
+    rates : mapping of name to float or Tensor
+        Step size of each parameter.
+    steps : int
+    first_order : bool, default=False
+
+    Returns
+    -------
+    dict of name to Tensor of shape (B, ...)
+    """
+    recorded = torch.is_grad_enabled()
+    # A copy where nothing is recorded: the result must not change when the start is trained on.
+    current = {k: p if recorded else p.detach().clone() for k, p in parameters.items()}
+    for _ in range(steps):
+        with torch.enable_grad():
+            if not recorded:
+                current = {k: p.detach() for k, p in current.items()}
+            current = {k: p if p.requires_grad else p.requires_grad_() for k, p in current.items()}
+            gradients: Sequence[Tensor | None] = torch.autograd.grad(
+                loss_of(current).sum(),
+                list(current.values()),
+                create_graph=recorded and not first_order,
+                allow_unused=True,
+            )
+        current = {
+            k: p if g is None else p - rates[k] * g
+            for (k, p), g in zip(current.items(), gradients, strict=True)
+        }
+    return current if recorded else {k: p.detach() for k, p in current.items()}

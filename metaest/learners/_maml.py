@@ -1,0 +1,155 @@
+"""Model-agnostic meta-learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaest._sklearn import StrOptions
+from metaest.episodes import Support
+from metaest.learners._base import Gaussian, Learner, LearnerNet, State
+from metaest.learners._constraints import COUNT, RATE
+from metaest.learners._execute import encode, expand_parameters, run_tasks
+from metaest.learners._head import (
+    add_head,
+    apply_head,
+    default_rate,
+    initial_head,
+    inner_losses,
+    prototype_head,
+)
+from metaest.learners._inner import descend
+from metaest.nets import NetSpec
+
+_BODY = "embedding."
+
+
+class MAML(Learner):
+    r"""Meta-learn weights from which a few gradient steps solve a new task.
+
+    The weights of a task are :math:`\theta' = \theta - \alpha \nabla_\theta L_S(\theta)`,
+    repeated `inner_steps` times, where :math:`L_S` is the mean loss of the support rows (times
+    the number of classes for classification, so that one step size serves any number of ways).
+    Meta-training descends the query loss :math:`L_Q(\theta')` in :math:`\theta`, through the
+    inner gradients.
+
+    The head must serve any number of ways, so all classes start alike: at zero (a start shared
+    by all classes cancels in the softmax), or at the prototypes. From zero the first step moves
+    the head alone (the body's gradient is zero), so use at least 2 steps.
+
+    Parameters
+    ----------
+    inner_steps : int, default=5
+        Gradient steps on the support set. May be changed after meta-training.
+    inner_lr : float, default=None
+        Step size :math:`\alpha`, the starting value where it is learned. None: 0.01 for
+        classification, 0.1 for regression.
+    head_lr : float, default=None
+        Step size of the head. None: as `inner_lr`. A single step from zero only scales the
+        logits and may be large (0.4 on Omniglot); several are stable at 0.01.
+    learn_inner_lr : bool, default=False
+        Meta-learn one step size per weight tensor (as in MAML++).
+    first_order : bool, default=False
+        Treat the inner gradients as constants (first-order MAML).
+    head : {"zero", "prototype"}, default="zero"
+        Where a classification head starts; "prototype" is Proto-MAML.
+
+    References
+    ----------
+    Finn, Abbeel and Levine, Model-Agnostic Meta-Learning, ICML 2017, algorithm 1.
+    Antoniou, Edwards and Storkey, How to train your MAML, ICLR 2019.
+    Ye and Chao, How to Train Your MAML to Excel in Few-Shot Classification, ICLR 2022 (the head).
+    Triantafillou et al., Meta-Dataset, ICLR 2020 (Proto-MAML).
+
+    Examples
+    --------
+    >>> from metaest import MetaFewShotClassifier
+    >>> from metaest.learners import MAML
+    >>> clf = MetaFewShotClassifier(MAML(inner_steps=3), random_state=0)
+    >>> clf.fit([[0.0, 0.0], [4.0, 4.0]], ["near", "far"]).predict([[1.0, 0.5]])
+    array(['near'], dtype='<U4')
+    """
+
+    kinds = ("classification", "regression")
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "inner_steps": [COUNT],
+        "inner_lr": [RATE, None],
+        "head_lr": [RATE, None],
+        "learn_inner_lr": ["boolean"],
+        "first_order": ["boolean"],
+        "head": [StrOptions({"zero", "prototype"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        inner_steps: int = 5,
+        inner_lr: float | None = None,
+        head_lr: float | None = None,
+        learn_inner_lr: bool = False,
+        first_order: bool = False,
+        head: Literal["zero", "prototype"] = "zero",
+    ) -> None:
+        self.inner_steps = inner_steps
+        self.inner_lr = inner_lr
+        self.head_lr = head_lr
+        self.learn_inner_lr = learn_inner_lr
+        self.first_order = first_order
+        self.head = head
+
+    def _add_parameters(
+        self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
+    ) -> None:
+        add_head(module, n_features, spec, rng)
+        if self.learn_inner_lr:
+            n_rates = len(list(module.embedding.parameters())) + 2  # the head's weight and bias
+            body_rate, head_rate = self._start_rates(spec.kind == "classification")
+            rates = torch.full((n_rates,), body_rate)
+            rates[-2:] = head_rate
+            module.inner_rates = nn.Parameter(rates)
+
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        body = expand_parameters(module.embedding, len(support))
+        start = {_BODY + k: p for k, p in body.items()} | self._initial_head(module, support)
+
+        def loss_of(parameters: Mapping[str, Tensor]) -> Tensor:
+            prediction = _forward(module, parameters, support.x, support.class_mask)
+            return inner_losses(prediction, support)
+
+        rates = self._rates(module, list(start), support.class_mask is not None)
+        state = descend(loss_of, start, rates, self.inner_steps, first_order=self.first_order)
+        return state if support.class_mask is None else state | {"class_mask": support.class_mask}
+
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
+        return _forward(module, state, query_x, state.get("class_mask"))
+
+    def _initial_head(self, module: LearnerNet, support: Support) -> dict[str, Tensor]:
+        if self.head == "prototype" and support.class_mask is not None:
+            return prototype_head(encode(module.embedding, support.x), support)
+        return initial_head(module, support, module.n_features)
+
+    def _rates(
+        self, module: LearnerNet, names: list[str], classifies: bool
+    ) -> dict[str, Tensor | float]:
+        if self.learn_inner_lr:
+            return dict(zip(names, module.inner_rates, strict=True))
+        body_rate, head_rate = self._start_rates(classifies)
+        rates: dict[str, Tensor | float] = dict.fromkeys(names, body_rate)
+        return rates | dict.fromkeys(("weight", "bias"), head_rate)
+
+    def _start_rates(self, classifies: bool) -> tuple[float, float]:
+        """Return the step sizes of the body and of the head."""
+        body_rate = default_rate(classifies) if self.inner_lr is None else self.inner_lr
+        return body_rate, body_rate if self.head_lr is None else self.head_lr
+
+
+def _forward(
+    module: LearnerNet, parameters: Mapping[str, Tensor], x: Tensor, class_mask: Tensor | None
+) -> Tensor | Gaussian:
+    body = {k.removeprefix(_BODY): p for k, p in parameters.items() if k.startswith(_BODY)}
+    features = run_tasks(module.embedding, body, x)  # (B, n, d)
+    return apply_head(features, parameters["weight"], parameters["bias"], class_mask)

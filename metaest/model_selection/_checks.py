@@ -1,0 +1,70 @@
+"""What the splitters and the validation check alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import column_or_1d
+
+from metaest.exceptions import InvalidParameterError, TaskError
+
+
+def check_count(value: Any, name: str, low: int = 1) -> int:
+    """Return an int of at least `low`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is none.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
+        raise InvalidParameterError(f"{name} must be an int >= {low}, got {value!r}.")
+    return int(value)
+
+
+def check_seed(random_state: Any) -> None:
+    """Raise InvalidParameterError unless this is what scikit-learn takes as ``random_state``."""
+    if random_state is None or isinstance(random_state, np.random.RandomState):
+        return
+    is_int = isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool)
+    if not is_int or random_state < 0:
+        raise InvalidParameterError(
+            "random_state must be None, an int >= 0 or a numpy.random.RandomState, got "
+            f"{random_state!r}."
+        )
+
+
+def count_rows(*tables: Any) -> int:
+    """Return the number of rows of the first that is not None.
+
+    Raises
+    ------
+    TaskError
+        If it has none.
+    """
+    table = next(table for table in tables if table is not None)
+    shape = getattr(table, "shape", None)
+    n_rows = int(shape[0]) if shape else len(table)
+    if n_rows == 0:
+        raise TaskError("the table is empty; pass at least one row.")
+    return n_rows
+
+
+def check_groups(groups: Any, n_rows: int) -> np.ndarray:
+    """Return the groups as an array of shape (n_rows,).
+
+    Raises
+    ------
+    TaskError
+        If they are not one-dimensional, or not one per row.
+    """
+    try:
+        groups = column_or_1d(groups)
+    except ValueError as error:
+        raise TaskError(f"groups must be one-dimensional: {error}") from error
+    if len(groups) != n_rows:
+        raise TaskError(
+            f"groups must have one entry per row: expected {n_rows}, got {len(groups)}."
+        )
+    return groups

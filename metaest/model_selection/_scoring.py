@@ -1,0 +1,72 @@
+"""The scorer of an estimator, and its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, is_classifier, is_regressor
+from sklearn.metrics import check_scoring, get_scorer_names
+
+from metaest.exceptions import InvalidParameterError, did_you_mean
+
+#: What scikit-learn takes as ``scoring`` (a str is a Collection of them).
+Scoring = Callable[..., Any] | Collection[str] | Mapping[str, Any] | None
+
+
+def make_scorer(estimator: Any, scoring: Scoring, y: Any, fast: bool) -> Callable[..., Any]:
+    """Return ``scorer(estimator, X, y)``, which gives a number or a dict of them.
+
+    Parameters
+    ----------
+    estimator : estimator
+    scoring : str, callable, collection of str, dict or None
+    y : array-like of shape (n_rows,)
+        Checked.
+    fast : bool
+        Whether accuracy may be computed without scikit-learn's checks of its input, which take
+        longer than all else once the predictions are there.
+
+    Raises
+    ------
+    InvalidParameterError
+        If there is no scorer of the name `scoring`.
+    """
+    if isinstance(scoring, str) and scoring not in (known := get_scorer_names()):
+        raise InvalidParameterError(
+            f"scoring={scoring!r} is no scorer of scikit-learn.{did_you_mean(scoring, known)} "
+            "sklearn.metrics.get_scorer_names() lists them."
+        )
+    default = getattr(type(estimator), "score", None) is ClassifierMixin.score
+    is_accuracy = scoring == "accuracy" or (scoring is None and default)
+    if fast and is_accuracy and np.asarray(y).dtype.kind in "biuU":
+        return _plain_accuracy
+    return check_scoring(estimator, scoring)
+
+
+def _plain_accuracy(estimator: Any, X: Any, y: Any) -> float:
+    return float(np.average(np.asarray(y) == estimator.predict(X)))
+
+
+def name_score(scoring: Scoring, estimators: Mapping[str, Any]) -> str:
+    """Name a score that comes as a number."""
+    if isinstance(scoring, str):
+        return scoring
+    if scoring is not None:
+        name = getattr(scoring, "__name__", "score")
+        return name if name.isidentifier() else "score"
+    names = {_name_own_score(value) for value in estimators.values()}
+    return names.pop() if len(names) == 1 else "score"
+
+
+def _name_own_score(estimator: Any) -> str:
+    """Name what ``estimator.score`` gives, where it is scikit-learn's usual score."""
+    final = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    method = getattr(type(final), "score", None)
+    is_usual = getattr(method, "__module__", "").startswith("sklearn.")
+    if not is_usual or getattr(final, "scoring", None) is not None:
+        return "score"
+    if is_classifier(final):
+        return "accuracy"
+    return "r2" if is_regressor(final) else "score"

@@ -1,0 +1,272 @@
+"""Sets of tasks to meta-train on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from sklearn.utils import column_or_1d
+
+from metaest._checks import (
+    Kind,
+    check_no_missing,
+    check_rows,
+    check_targets,
+    feature_names_of,
+    kind_of,
+)
+from metaest.exceptions import InvalidParameterError, TaskError
+from metaest.tasks._task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+    #: ``augment(x, generator) -> x``: random changes to rows ``x`` of shape (n, ...).
+    Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+
+class TaskSet(Sequence[Task]):
+    """Tasks to meta-train on.
+
+    Build one with :meth:`from_pool`, :meth:`from_groups` or :meth:`from_datasets`. A *pool* is
+    one task of many classes: each episode draws some of them.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+        All of one kind.
+    augment : callable, default=None
+        ``augment(x, generator) -> x`` changes the rows of an episode at random while
+        meta-training. ``x`` is a float tensor of shape (n, ...), ``generator`` a
+        :class:`torch.Generator`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.arange(12.0).reshape(6, 2)
+    >>> TaskSet.from_groups(X, [0, 1, 0, 1, 0, 1], groups=[1, 1, 1, 2, 2, 2])
+    TaskSet(2 tasks, classification, input_shape=(2,))
+    """
+
+    def __init__(self, tasks: Iterable[Task], *, augment: Augment | None = None) -> None:
+        self._tasks = list(tasks)
+        self.augment = augment
+        if not self._tasks:
+            raise TaskError("the task set is empty; pass at least one task.")
+        for task in self._tasks:
+            if not isinstance(task, Task):
+                raise TaskError(
+                    f"a TaskSet holds Task objects, got {type(task).__name__}. "
+                    "For (X, y) pairs use TaskSet.from_datasets."
+                )
+        kinds = {task.kind for task in self._tasks}
+        if len(kinds) > 1:
+            raise TaskError(
+                "the tasks mix classification and regression; pass kind= to say which is meant, "
+                "or make one TaskSet of each."
+            )
+
+    @classmethod
+    def from_pool(
+        cls,
+        X: Any,
+        y: Any,
+        *,
+        kind: Literal["auto"] | Kind = "auto",
+        augment: Augment | None = None,
+    ) -> TaskSet:
+        """Make a set from one pool of many classes (or one regression data set).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, ...)
+        y : array-like of shape (n_rows,)
+        kind, augment
+            As in :class:`Task` and :class:`TaskSet`.
+        """
+        return cls([Task(X, y, kind=kind, name="pool")], augment=augment)
+
+    @classmethod
+    def from_groups(
+        cls,
+        X: Any,
+        y: Any,
+        groups: Any,
+        *,
+        kind: Literal["auto"] | Kind = "auto",
+        augment: Augment | None = None,
+    ) -> TaskSet:
+        """Make one task of each group of rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, ...)
+        y, groups : array-like of shape (n_rows,)
+        kind, augment
+            As in :class:`Task` and :class:`TaskSet`.
+        """
+        names = feature_names_of(X)
+        X = check_rows(X, "the table")
+        y = check_targets(y, len(X), "the table")
+        groups = column_or_1d(groups)
+        if len(groups) != len(X):
+            raise TaskError(
+                f"groups must have one entry per row: expected {len(X)}, got {len(groups)}."
+            )
+        groups = check_no_missing(groups, "groups")
+        resolved = kind_of(y) if kind == "auto" else kind
+        tasks = []
+        for group in np.unique(groups):
+            rows = np.flatnonzero(groups == group)
+            tasks.append(Task(X[rows], y[rows], kind=resolved, name=str(group)))
+            tasks[-1].feature_names = names
+        return cls(tasks, augment=augment)
+
+    @classmethod
+    def from_datasets(
+        cls,
+        datasets: Iterable[Any],
+        *,
+        kind: Literal["auto"] | Kind = "auto",
+        augment: Augment | None = None,
+    ) -> TaskSet:
+        """Make one task of each ``(X, y)`` pair.
+
+        Parameters
+        ----------
+        datasets : iterable of (X, y) or Task
+        kind, augment
+            As in :class:`Task` and :class:`TaskSet`.
+        """
+        tasks: list[Task] = []
+        for number, dataset in enumerate(datasets):
+            if isinstance(dataset, Task):
+                tasks.append(dataset)
+                continue
+            if not isinstance(dataset, (tuple, list)) or len(dataset) != 2:
+                raise TaskError(
+                    f"task {number} must be a pair (X, y), got {type(dataset).__name__}. "
+                    "For one pool of classes call fit_meta(X, y) or TaskSet.from_pool(X, y)."
+                )
+            tasks.append(Task(*dataset, kind=kind, name=str(number)))
+        return cls(tasks, augment=augment)
+
+    @property
+    def kind(self) -> Kind:
+        """Either "classification" or "regression"."""
+        return self._tasks[0].kind
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of one row, or None where the tasks differ."""
+        shapes = {task.input_shape for task in self._tasks}
+        return shapes.pop() if len(shapes) == 1 else None
+
+    @property
+    def feature_names(self) -> np.ndarray | None:
+        """Column names, where all tasks came as DataFrames with the same ones."""
+        first = self._tasks[0].feature_names
+        for task in self._tasks[1:]:
+            if first is None or task.feature_names is None:
+                return None
+            if not np.array_equal(first, task.feature_names):
+                return None
+        return first
+
+    @cached_property
+    def class_offsets(self) -> np.ndarray:
+        """Number of classes in the tasks before each one: makes class ids unique in the set."""
+        sizes = [len(t.classes) if t.kind == "classification" else 1 for t in self._tasks]
+        return np.concatenate([[0], np.cumsum(sizes)])
+
+    def split(
+        self, held_out: float = 0.2, *, random_state: int = 0
+    ) -> tuple[TaskSet, TaskSet | None]:
+        """Hold out some tasks, or some classes of a pool.
+
+        Parameters
+        ----------
+        held_out : float, default=0.2
+            Share of the tasks (or classes) to hold out; at least one task or two classes.
+        random_state : int, default=0
+
+        Returns
+        -------
+        kept : TaskSet
+        held_out : TaskSet or None
+            Without `augment`. None where there are too few tasks or classes to hold any out.
+        """
+        if not 0 < held_out < 1:
+            raise InvalidParameterError(f"held_out must be between 0 and 1, got {held_out!r}.")
+        rng = np.random.default_rng(random_state)
+        if len(self) > 1:
+            order = rng.permutation(len(self))
+            cut = min(max(1, round(held_out * len(self))), len(self) - 1)
+            kept, out = np.sort(order[cut:]), np.sort(order[:cut])
+            return self._subset(kept), TaskSet([self._tasks[i] for i in out])
+        task = self._tasks[0]
+        n_classes = len(task.classes) if task.kind == "classification" else 0
+        cut = max(2, round(held_out * n_classes))
+        if n_classes - cut < 2:
+            return self, None
+        out_codes = rng.permutation(n_classes)[:cut]
+        is_out = np.isin(task.codes, out_codes)
+        return (
+            TaskSet([task._select(np.flatnonzero(~is_out))], augment=self.augment),
+            TaskSet([task._select(np.flatnonzero(is_out))]),
+        )
+
+    def with_rotations(self) -> TaskSet:
+        """Add each image class turned by 90, 180 and 270 degrees as a class of its own.
+
+        The usual way to make four times the classes of Omniglot (Santoro et al. 2016).
+        """
+        shape = self.input_shape
+        is_images = shape is not None and len(shape) == 3 and shape[1] == shape[2]
+        if self.kind != "classification" or not is_images:
+            raise TaskError(
+                "with_rotations needs classification tasks of square images (channels, size, "
+                f"size); got {self.kind} with input_shape={shape}."
+            )
+        turned = []
+        for task in self._tasks:
+            n_classes = len(task.classes)
+            X = np.concatenate([np.rot90(task.X, k, axes=(2, 3)) for k in range(4)])
+            y = np.concatenate([task.codes + k * n_classes for k in range(4)])
+            turned.append(Task(X, y, kind="classification", name=task.name))
+        return TaskSet(turned, augment=self.augment)
+
+    def fingerprint(self) -> str:
+        """Return a hash of all rows and targets: tells whether a checkpoint belongs to them."""
+        digest = hashlib.blake2b(digest_size=16)
+        for task in self._tasks:
+            targets = task.codes if task.kind == "classification" else task.y
+            for array in (task.X, targets):
+                digest.update(str((array.shape, array.dtype)).encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def _subset(self, indices: Sequence[int] | np.ndarray) -> TaskSet:
+        return TaskSet([self._tasks[i] for i in indices], augment=self.augment)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> TaskSet: ...
+    def __getitem__(self, index: int | slice) -> Task | TaskSet:
+        if isinstance(index, slice):
+            return self._subset(range(len(self))[index])
+        return self._tasks[index]
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks)
+
+    def __repr__(self) -> str:
+        tasks = f"{len(self)} task{'s' if len(self) > 1 else ''}"
+        return f"TaskSet({tasks}, {self.kind}, input_shape={self.input_shape})"

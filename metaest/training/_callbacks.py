@@ -1,0 +1,220 @@
+"""skorch callbacks of meta-training: schedule, validation rounds, checkpoint, progress."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.history import History
+from tqdm.auto import tqdm
+
+from metaest._torch import state_to_cpu
+from metaest.episodes import EpisodeBatch
+from metaest.exceptions import CheckpointError
+from metaest.training._net import EpisodeNet, EpisodeRounds
+
+
+class Schedule(Callback):
+    """Sets the learning rate as a function of the step alone, so that resuming is exact.
+
+    Linear warm-up over the first 2 % of the steps, then half a cosine down to zero
+    ("cosine"; Loshchilov and Hutter 2017) or a constant rate ("constant").
+    """
+
+    def __init__(self, policy: str, meta_lr: float, n_steps: int) -> None:
+        self.policy = policy
+        self.meta_lr = meta_lr
+        self.n_steps = n_steps
+
+    def on_batch_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
+        warmup = max(1, round(0.02 * self.n_steps))
+        rate = self.meta_lr * min(1.0, (net.step_ + 1) / warmup)
+        if self.policy == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * net.step_ / self.n_steps))
+        for group in net.optimizer_.param_groups:
+            group["lr"] = rate
+
+
+class KeepBest(Callback):
+    """Scores held-out episodes before the first round and after each; keeps the best weights.
+
+    Without held-out episodes the last weights are kept.
+
+    Attributes
+    ----------
+    weights : dict of Tensor
+        The best weights so far, on the CPU; only ever those of a finished round.
+    """
+
+    def __init__(self, batches: Sequence[EpisodeBatch], patience: int | None) -> None:
+        self.batches = batches
+        self.patience = patience
+        self.score = -math.inf
+        self.misses = 0
+        self.weights: dict[str, torch.Tensor] = {}
+        self.stopped = False
+
+    def on_train_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
+        if not self.weights:
+            self._consider(net, *self._validate(net))
+
+    def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
+        loss, score = self._validate(net)
+        if self.batches:
+            net.history.record("valid_loss", loss)
+            net.history.record("valid_score", score)
+        net.history.record("valid_best", self._consider(net, loss, score))
+
+    def stop_if_stale(self) -> None:
+        """End meta-training in skorch's way once `patience` rounds brought no gain."""
+        if self.patience is not None and self.misses >= self.patience:
+            self.stopped = True
+            raise KeyboardInterrupt
+
+    def _validate(self, net: EpisodeNet) -> tuple[float, float]:
+        return net.validate(self.batches) if self.batches else (math.nan, math.nan)
+
+    def _consider(self, net: EpisodeNet, loss: float, score: float) -> bool:
+        better = not self.batches or score > self.score
+        self.misses = 0 if better else self.misses + 1
+        if better:
+            self.score = score
+            self.weights = state_to_cpu(net.module_.state_dict())
+        return better
+
+
+class Checkpoint(Callback):
+    """Writes all that the next round needs to one file after each round, atomically.
+
+    Parameters
+    ----------
+    folder : Path or None
+        None writes nothing.
+    key : str
+        Of the run: settings and data. A file of another run is refused.
+    keep_best : KeepBest
+    rounds : EpisodeRounds
+    """
+
+    def __init__(
+        self, folder: Path | None, key: str, keep_best: KeepBest, rounds: EpisodeRounds
+    ) -> None:
+        self.path = None if folder is None else folder / "meta_training.pt"
+        self.key = key
+        self.keep_best = keep_best
+        self.rounds = rounds
+
+    def on_epoch_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
+        self.rounds.round = len(net.history) - 1
+
+    def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
+        if self.path is not None:
+            self._write(net)
+        self.keep_best.stop_if_stale()
+
+    def restore(self, net: EpisodeNet) -> None:
+        """Go on from the file, if there is one.
+
+        Raises
+        ------
+        CheckpointError
+            If it is of another run, or cannot be read.
+        """
+        if self.path is None or not self.path.exists():
+            return
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            key = saved["key"]
+        except Exception as error:
+            raise CheckpointError(
+                f"the checkpoint {self.path} cannot be read ({type(error).__name__}). Delete it "
+                "to start again, or pass another checkpoint folder."
+            ) from error
+        if key != self.key:
+            raise CheckpointError(
+                f"the checkpoint {self.path} belongs to a run with other settings or tasks. Use "
+                "the same ones to go on with it, pass another checkpoint folder, or delete it."
+            )
+        net.module_.load_state_dict(saved["module"])
+        net.optimizer_.load_state_dict(saved["optimizer"])
+        net.step_ = saved["step"]
+        net.history = History(saved["history"])
+        keep = self.keep_best
+        keep.score, keep.misses, keep.weights = saved["score"], saved["misses"], saved["weights"]
+
+    def _write(self, net: EpisodeNet) -> None:
+        assert self.path is not None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(f".{os.getpid()}.part")
+        keep = self.keep_best
+        torch.save(
+            {
+                "key": self.key,
+                "module": net.module_.state_dict(),
+                "optimizer": net.optimizer_.state_dict(),
+                "step": net.step_,
+                "history": [dict(row) for row in net.history],
+                "score": keep.score,
+                "misses": keep.misses,
+                "weights": keep.weights,
+            },
+            part,
+        )
+        os.replace(part, self.path)
+
+
+class Progress(Callback):
+    """One progress bar over all episodes, with the best held-out score so far."""
+
+    def __init__(self, rounds: EpisodeRounds, keep_best: KeepBest, enabled: bool) -> None:
+        self.rounds = rounds
+        self.keep_best = keep_best
+        self.enabled = enabled
+
+    def on_train_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
+        done = min(net.step_ * self.rounds.batch_size, self.rounds.n_episodes)
+        self.bar_ = tqdm(
+            total=self.rounds.n_episodes,
+            initial=done,
+            desc="meta-training",
+            unit="episode",
+            disable=not self.enabled,
+        )
+
+    def on_batch_end(self, net: EpisodeNet, batch: EpisodeBatch, **kwargs: Any) -> None:
+        self.bar_.update(len(batch))
+
+    def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
+        if self.keep_best.batches:
+            self.bar_.set_postfix(held_out=f"{self.keep_best.score:.3f}", refresh=False)
+
+    def on_train_end(self, net: EpisodeNet, **kwargs: Any) -> None:
+        self.bar_.close()
+
+
+class RoundTimer(Callback):
+    """Drops the batch-wise history of a finished round and records its time."""
+
+    def on_epoch_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
+        self.start_ = time.perf_counter()
+        self.cpu_start_ = time.process_time()
+
+    def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
+        row = net.history[-1]
+        losses = [batch["train_loss"] for batch in row["batches"] if "train_loss" in batch]
+        row["train_loss"] = sum(losses) / max(1, len(losses))
+        row["seconds"] = time.perf_counter() - self.start_
+        row["cpu_minutes"] = (time.process_time() - self.cpu_start_) / 60
+        row["batches"] = []
+
+
+def ended_by_early_stopping(callbacks: Sequence[Any]) -> bool:
+    """Whether one of skorch's own EarlyStopping callbacks (which interrupt) has had enough."""
+    found = (c for c in callbacks if isinstance(c, EarlyStopping))
+    return any(getattr(c, "misses_", 0) >= c.patience for c in found)

@@ -1,0 +1,187 @@
+"""The meta-training loop as a skorch net: a step is a batch of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import skorch
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from metaest._torch import local_seed
+from metaest.episodes import EpisodeBatch, EpisodeSampler
+from metaest.learners import Learner
+from metaest.learners._base import query_losses
+from metaest.learners._execute import chunk_size, map_chunks, thread_count
+
+
+class EpisodeRounds(Dataset):
+    """Numbers of the episodes of each step, in rounds (skorch's epochs).
+
+    Parameters
+    ----------
+    sampler : EpisodeSampler
+    n_episodes : int
+        Episodes of all rounds together.
+    batch_size : int
+        Episodes of a step; the last step of all may have fewer.
+    n_rounds : int
+    """
+
+    def __init__(
+        self, sampler: EpisodeSampler, n_episodes: int, batch_size: int, n_rounds: int
+    ) -> None:
+        self.sampler = sampler
+        self.n_episodes = n_episodes
+        self.batch_size = batch_size
+        self.n_steps = -(-n_episodes // batch_size)
+        self.n_rounds = max(1, min(n_rounds, self.n_steps))
+        self.round = 0
+
+    def steps(self) -> range:
+        """Return the numbers of the steps of the current round."""
+        bounds = np.linspace(0, self.n_steps, self.n_rounds + 1).round().astype(int)
+        return range(bounds[self.round], bounds[self.round + 1])
+
+    def batch(self, step: int) -> EpisodeBatch:
+        first = step * self.batch_size
+        return self.sampler.batch(range(first, min(first + self.batch_size, self.n_episodes)))
+
+    def __len__(self) -> int:
+        return self.n_episodes
+
+
+class RoundIterator:
+    """Iterates over the batches of a data set's current round (skorch's ``iterator_train``)."""
+
+    def __init__(self, dataset: EpisodeRounds, batch_size: int) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[EpisodeBatch]:
+        for step in self.dataset.steps():
+            yield self.dataset.batch(step)
+
+
+class EpisodeNet(skorch.NeuralNet):
+    """A skorch net whose batches are episodes and whose loss is the learner's.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Built by the learner.
+    learner : Learner
+    target_mean, target_scale : float
+        Targets are standardised with these.
+    seed : int
+        Of the randomness inside the network (dropout), a function of seed and step.
+    autocast : "auto" or bool
+        See :func:`~metaest.training.meta_train`.
+    **kwargs
+        Of :class:`skorch.NeuralNet`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        learner: Learner,
+        target_mean: float = 0.0,
+        target_scale: float = 1.0,
+        seed: int = 0,
+        autocast: Literal["auto"] | bool = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion=nn.Identity,  # the loss is the learner's
+            optimizer=torch.optim.Adam,
+            iterator_train=RoundIterator,
+            train_split=None,
+            verbose=0,
+            **kwargs,
+        )
+        # What they would print and record is in the rounds' history.
+        self.set_params(callbacks__print_log=None, callbacks__train_loss=None)
+        self.set_params(callbacks__valid_loss=None)
+        self.learner = learner
+        self.target_mean = target_mean
+        self.target_scale = target_scale
+        self.seed = seed
+        self.autocast = autocast
+        self.step_ = 0
+
+    def train_step_single(self, batch: EpisodeBatch, **fit_params: Any) -> dict[str, Any]:
+        """Sum the meta-gradient over chunks of the batch, each graph freed after its own."""
+        self._set_training(True)
+        device = torch.device(self.device)
+        learned = [p for p in self.module_.parameters() if p.requires_grad]
+
+        def gradient(chunk: EpisodeBatch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            with self._autocast():
+                loss = self.learner.meta_loss(self.module_, chunk)
+            loss = loss * (len(chunk) / len(batch))
+            return loss.detach(), torch.autograd.grad(loss, learned, allow_unused=True)
+
+        seed = int(np.random.default_rng([self.seed, self.step_]).integers(2**62))
+        with local_seed(seed, device):
+            n_threads = thread_count(self.module_.embedding)
+            parts = map_chunks(gradient, self._chunks(batch), n_threads)
+        for parameter, *gradients in zip(learned, *(g for _, g in parts), strict=True):
+            present = [g for g in gradients if g is not None]
+            parameter.grad = torch.stack(present).sum(0) if present else None
+        self.step_ += 1
+        return {"loss": torch.stack([loss for loss, _ in parts]).sum(), "y_pred": None}
+
+    def validate(self, batches: Sequence[EpisodeBatch]) -> tuple[float, float]:
+        """Return the mean query loss and score (accuracy, or minus the loss) of episodes."""
+        self._set_training(False)
+
+        def evaluate(chunk: EpisodeBatch) -> tuple[Tensor, Tensor]:
+            with torch.no_grad():
+                state = self.learner.adapt(self.module_, chunk.support)
+                prediction = self.learner.predict(self.module_, state, chunk.query_x)
+                losses = query_losses(prediction, chunk)
+                return losses, _task_scores(prediction, chunk, losses)
+
+        chunks = (chunk for batch in batches for chunk in self._chunks(batch))
+        parts = map_chunks(evaluate, chunks, thread_count(self.module_.embedding))
+        losses, scores = (torch.cat(column) for column in zip(*parts, strict=True))
+        return losses.mean().item(), scores.mean().item()
+
+    def _chunks(self, batch: EpisodeBatch) -> Iterator[EpisodeBatch]:
+        if batch.class_mask is None:
+            batch = replace(
+                batch,
+                support_y=(batch.support_y - self.target_mean) / self.target_scale,
+                query_y=(batch.query_y - self.target_mean) / self.target_scale,
+            )
+        rows = batch.support_x.shape[1] + batch.query_x.shape[1]
+        for chunk in batch.chunks(chunk_size(self.module_.embedding, rows)):
+            yield chunk.to(torch.device(self.device))
+
+    def _autocast(self) -> torch.autocast:
+        kind = torch.device(self.device).type
+        enabled = self.autocast
+        if enabled == "auto":
+            enabled = self.learner.autocast and _bfloat16_pays(kind, self.module_)
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(enabled))
+
+
+def _bfloat16_pays(device_type: str, module: nn.Module) -> bool:
+    """Whether the hardware has bfloat16 and the network gains from it."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
+    return device_type == "cpu" and convolves and torch.cpu._is_avx512_bf16_supported()
+
+
+def _task_scores(prediction: Any, batch: EpisodeBatch, losses: Tensor) -> Tensor:
+    """Accuracy of each task, or minus its loss for regression: (B,)."""
+    if not isinstance(prediction, Tensor):
+        return -losses
+    hits = (prediction.argmax(-1) == batch.query_y) & batch.query_mask
+    return hits.sum(1) / batch.query_mask.sum(1).clamp(min=1)

@@ -1,0 +1,276 @@
+"""The meta-training loop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import joblib
+import numpy as np
+import torch
+from skorch.callbacks import GradientNormClipping
+
+from metaest._checks import check_int_range
+from metaest._torch import resolve_device
+from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
+from metaest.exceptions import InvalidParameterError, MetaTrainingWarning, TaskError
+from metaest.learners import Learner
+from metaest.nets import NetSpec
+from metaest.nets._spec import input_statistics
+from metaest.tasks import TaskSet
+from metaest.training._callbacks import (
+    Checkpoint,
+    KeepBest,
+    Progress,
+    RoundTimer,
+    Schedule,
+    ended_by_early_stopping,
+)
+from metaest.training._net import EpisodeNet, EpisodeRounds
+from metaest.training._state import MetaState, library_versions
+
+N_ROUNDS = 20
+
+
+def meta_train(
+    learner: Learner,
+    tasks: TaskSet,
+    *,
+    backbone: Any = "auto",
+    validation_tasks: TaskSet | None = None,
+    n_ways: IntRange | None = 5,
+    n_shots: IntRange = 5,
+    n_queries: IntRange = 15,
+    n_episodes: int = 2000,
+    meta_batch_size: int = 16,
+    meta_lr: float = 1e-3,
+    lr_schedule: Literal["cosine", "constant"] = "cosine",
+    max_grad_norm: float | None = 10.0,
+    patience: int | None = None,
+    callbacks: Sequence[Any] | None = None,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device = "auto",
+    autocast: Literal["auto"] | bool = "auto",
+    random_state: int = 0,
+    verbose: int = 0,
+) -> MetaState:
+    """Meta-train a learner on episodes of tasks with Adam.
+
+    Training goes in 20 rounds. With `validation_tasks` the weights that score best on fixed
+    episodes of these (accuracy, or minus the squared error) are kept, the starting weights
+    among them: meta-training never ends behind its start on held-out tasks.
+
+    Parameters
+    ----------
+    learner : Learner
+    tasks : TaskSet
+        All with the same shape of a row.
+    backbone : str or callable, default="auto"
+        See :class:`~metaest.nets.NetSpec`.
+    validation_tasks : TaskSet, default=None
+        Held-out tasks.
+    n_ways, n_shots, n_queries
+        See :class:`~metaest.episodes.EpisodeSampler`. Held-out episodes have no more ways than
+        the held-out tasks allow.
+    n_episodes : int, default=2000
+    meta_batch_size : int, default=16
+        Episodes of a meta-step.
+    meta_lr : float, default=1e-3
+        Highest learning rate of Adam.
+    lr_schedule : {"cosine", "constant"}, default="cosine"
+    max_grad_norm : float or None, default=10.0
+        The meta-gradient is scaled down to this norm.
+    patience : int or None, default=None
+        Stop after so many rounds without gain on the held-out tasks.
+    callbacks : list of skorch callbacks, default=None
+    checkpoint : path, default=None
+        Folder for a checkpoint after each round. A run that was cut off and is called again with
+        the same settings goes on from there and ends with the same weights.
+    device : str or torch.device, default="auto"
+    autocast : "auto" or bool, default="auto"
+        Whether layers compute in bfloat16 while meta-training. "auto": for learners that take no
+        gradient of a gradient, on a GPU, and for convolutions on a CPU that has it.
+    random_state : int, default=0
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Returns
+    -------
+    MetaState
+
+    Raises
+    ------
+    TaskError
+        If the tasks differ in the shape of a row.
+    EpisodeError
+        If the tasks are too small for the episodes.
+    CheckpointError
+        If the folder holds a checkpoint of another run.
+
+    Warns
+    -----
+    MetaTrainingWarning
+        If interrupted (Ctrl-C): the weights of the best finished round are kept.
+    """
+    _check(n_episodes, meta_batch_size, meta_lr, lr_schedule, patience)
+    target_device = resolve_device(device)
+    shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
+    sampler = EpisodeSampler(tasks, **shape, random_state=random_state)
+    rounds = EpisodeRounds(sampler, n_episodes, meta_batch_size, N_ROUNDS)
+    spec = _spec_of(tasks, backbone)
+    mean, scale = _target_statistics(tasks)
+    held_out = _validation_batches(validation_tasks, shape, n_episodes, random_state)
+    keep_best = KeepBest(held_out, patience)
+    run = _run_key(learner, spec, tasks, validation_tasks, shape, locals())
+    folder = None if checkpoint is None else Path(checkpoint)
+    saver = Checkpoint(folder, run, keep_best, rounds)
+    clip = [] if max_grad_norm is None else [GradientNormClipping(max_grad_norm)]
+    schedule = Schedule(lr_schedule, meta_lr, rounds.n_steps)
+    own = [schedule, RoundTimer(), keep_best, Progress(rounds, keep_best, verbose > 0), *clip]
+    net = EpisodeNet(
+        learner.build(spec, np.random.default_rng(random_state)),
+        learner=learner,
+        target_mean=mean,
+        target_scale=scale,
+        seed=random_state,
+        autocast=autocast,
+        lr=meta_lr,
+        device=str(target_device),
+        callbacks=[*own, *(callbacks or []), saver],
+    ).initialize()
+    saver.restore(net)
+    _fit(net, rounds, keep_best, callbacks or [], folder)
+    return _collect(net, spec, keep_best, tasks.feature_names)
+
+
+def _collect(
+    net: EpisodeNet, spec: NetSpec, keep_best: KeepBest, feature_names: np.ndarray | None
+) -> MetaState:
+    return MetaState(
+        net.learner,
+        replace(spec, statistics=None),  # they are buffers among the weights now
+        keep_best.weights,
+        "fit_meta",
+        target_mean=net.target_mean,
+        target_scale=net.target_scale,
+        feature_names=feature_names,
+        history=[{k: v for k, v in row.items() if k != "batches"} for row in net.history],
+        versions=library_versions(),
+    )
+
+
+def _fit(
+    net: EpisodeNet,
+    rounds: EpisodeRounds,
+    keep_best: KeepBest,
+    callbacks: Sequence[Any],
+    folder: Path | None,
+) -> None:
+    """Run the rounds that are left; an interrupt keeps the best finished one."""
+    net.notify("on_train_begin", X=rounds, y=None)
+    try:
+        net.fit_loop(rounds, epochs=rounds.n_rounds - len(net.history))
+    except KeyboardInterrupt:
+        if not keep_best.stopped and not ended_by_early_stopping(callbacks):
+            done = sum("valid_best" in row for row in net.history)
+            again = (
+                "Call fit_meta again with the same settings to go on."
+                if folder
+                else "Pass checkpoint=FOLDER to fit_meta to be able to go on after a stop."
+            )
+            warnings.warn(
+                f"meta-training was interrupted in round {done + 1} of {rounds.n_rounds}; the "
+                f"best weights of the {done} finished rounds are kept and usable. {again}",
+                MetaTrainingWarning,
+                stacklevel=4,
+            )
+    finally:
+        net.notify("on_train_end", X=rounds, y=None)
+
+
+def _check(
+    n_episodes: int, meta_batch_size: int, meta_lr: float, lr_schedule: str, patience: int | None
+) -> None:
+    check_int_range(n_episodes, "n_episodes")
+    check_int_range(meta_batch_size, "meta_batch_size")
+    if not meta_lr > 0:
+        raise InvalidParameterError(f"meta_lr must be above 0, got {meta_lr!r}.")
+    if lr_schedule not in ("cosine", "constant"):
+        raise InvalidParameterError(
+            f"lr_schedule must be 'cosine' or 'constant', got {lr_schedule!r}."
+        )
+    if patience is not None:
+        check_int_range(patience, "patience")
+
+
+def _spec_of(tasks: TaskSet, backbone: Any) -> NetSpec:
+    if tasks.input_shape is None:
+        shapes = sorted({task.input_shape for task in tasks})
+        raise TaskError(
+            f"the tasks differ in their columns: rows of shapes {shapes}. Give all tasks the "
+            "same columns, in the same order."
+        )
+    parts = [task.X for task in tasks]
+    return NetSpec(
+        tasks.input_shape,
+        tasks.kind,
+        int(tasks.class_offsets[-1]) if tasks.kind == "classification" else 1,
+        backbone,
+        input_statistics(parts, tasks.input_shape),
+    )
+
+
+def _target_statistics(tasks: TaskSet) -> tuple[float, float]:
+    if tasks.kind == "classification":
+        return 0.0, 1.0
+    y = np.concatenate([task.y for task in tasks])
+    return float(y.mean()), float(y.std()) or 1.0
+
+
+def _validation_batches(
+    tasks: TaskSet | None, shape: dict[str, Any], n_episodes: int, random_state: int
+) -> list[EpisodeBatch]:
+    """Draw fixed episodes of held-out tasks: few beside the training ones, but at least 24."""
+    if tasks is None:
+        return []
+    if tasks.kind == "classification" and shape["n_ways"] is not None:
+        low, high = check_int_range(shape["n_ways"], "n_ways", low=2)
+        most = max(len(task.classes) for task in tasks)
+        shape = shape | {"n_ways": (min(low, most), min(high, most))}
+    sampler = EpisodeSampler(tasks, **shape, random_state=random_state + 1)
+    n_held_out = min(200, max(24, n_episodes // 50))
+    return [sampler.batch(range(i, min(i + 8, n_held_out))) for i in range(0, n_held_out, 8)]
+
+
+def _run_key(
+    learner: Learner,
+    spec: NetSpec,
+    tasks: TaskSet,
+    validation_tasks: TaskSet | None,
+    shape: dict[str, Any],
+    settings: dict[str, Any],
+) -> str:
+    """Hash what the result depends on (not the device, nor how progress is shown)."""
+    names = ("n_episodes", "meta_batch_size", "meta_lr", "lr_schedule", "max_grad_norm", "patience")
+    backbone = spec.backbone
+    parts = {
+        "learner": [type(learner).__name__, learner.get_params()],
+        "backbone": _name_of(backbone),
+        "tasks": tasks.fingerprint(),
+        "validation": None if validation_tasks is None else validation_tasks.fingerprint(),
+        "shape": shape,
+        "settings": {name: settings[name] for name in (*names, "random_state")},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def _name_of(backbone: Any) -> str:
+    """Name a backbone alike in every process; partial objects have no name of their own."""
+    if isinstance(backbone, str):
+        return backbone
+    return getattr(backbone, "__qualname__", None) or joblib.hash(backbone)

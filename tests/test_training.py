@@ -1,0 +1,305 @@
+"""Meta-training: what it ends with, and what happens when it is cut off."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback, EarlyStopping
+
+from metaest.exceptions import (
+    CheckpointError,
+    EpisodeError,
+    InvalidParameterError,
+    MetaTrainingWarning,
+    TaskError,
+)
+from metaest.learners import MAML, FineTune, ProtoNet, Reptile, RidgeHead
+from metaest.tasks import TaskSet
+from metaest.training import meta_train
+
+SETTINGS = {"n_ways": 3, "n_shots": 1, "n_queries": 4, "n_episodes": 160, "meta_batch_size": 8}
+
+
+def make_pool(seed: int = 0, n_classes: int = 12, noisy: int = 8) -> TaskSet:
+    """Make classes that differ in 2 columns, beside columns of noise."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(n_classes), 12)
+    means = rng.normal(scale=2, size=(n_classes, 2))
+    signal_ = means[y] + rng.normal(scale=0.3, size=(len(y), 2))
+    return TaskSet.from_pool(np.c_[signal_, rng.normal(scale=3, size=(len(y), noisy))], y)
+
+
+def assert_same_weights(one, other) -> None:
+    assert one.weights.keys() == other.weights.keys()
+    for name, value in one.weights.items():
+        assert torch.equal(value, other.weights[name]), name
+
+
+class Stop(Callback):
+    """Raise after a number of steps."""
+
+    def __init__(self, steps: int, error: type[BaseException]) -> None:
+        self.steps, self.error, self.done = steps, error, 0
+
+    def on_batch_end(self, net, **kwargs) -> None:
+        self.done += 1
+        if self.done == self.steps:
+            raise self.error
+
+
+class Record(Callback):
+    """Keep what each step shows."""
+
+    def __init__(self) -> None:
+        self.rates, self.sizes, self.norms = [], [], []
+
+    def on_batch_end(self, net, batch, **kwargs) -> None:
+        self.rates.append(net.optimizer_.param_groups[0]["lr"])
+        self.sizes.append(len(batch))
+        gradients = [p.grad.flatten() for p in net.module_.parameters() if p.grad is not None]
+        self.norms.append(torch.cat(gradients).norm().item())
+
+
+def test_learns_on_held_out_tasks() -> None:
+    state = meta_train(
+        ProtoNet(),
+        make_pool(0),
+        validation_tasks=make_pool(1),
+        **{**SETTINGS, "n_episodes": 800, "meta_lr": 1e-2},
+    )
+    untrained = meta_train(
+        ProtoNet(), make_pool(0), validation_tasks=make_pool(1), **{**SETTINGS, "meta_lr": 1e-12}
+    )
+    best = max(row["valid_score"] for row in state.history)
+    assert best > untrained.history[0]["valid_score"] + 0.1
+
+
+def test_the_best_round_is_kept() -> None:
+    # A pool of other classes than the held-out ones and a huge rate: it must not get worse.
+    pool, held_out = make_pool(0), make_pool(1)
+    settings = {**SETTINGS, "meta_lr": 3.0, "lr_schedule": "constant", "max_grad_norm": None}
+    state = meta_train(ProtoNet(), pool, validation_tasks=held_out, **settings)
+    untouched = meta_train(ProtoNet(), pool, validation_tasks=held_out, **SETTINGS, meta_lr=1e-12)
+    start = untouched.history[0]["valid_score"]
+    kept = [row["valid_score"] for row in state.history if row["valid_best"]]
+    assert kept == sorted(kept)
+    if not kept:  # no round beat the start: its weights are the result
+        assert torch.equal(
+            state.weights["embedding.1.scale"], torch.ones_like(state.weights["embedding.1.scale"])
+        )
+    assert all(score > start for score in kept)
+
+
+def test_the_last_weights_are_kept_without_held_out_tasks() -> None:
+    state = meta_train(RidgeHead(), make_pool(), **SETTINGS)
+    assert "valid_score" not in state.history[0]
+    assert all(row["valid_best"] for row in state.history)
+
+
+@pytest.mark.parametrize("learner", [ProtoNet(), MAML(), Reptile(), FineTune()], ids=repr)
+def test_same_seed_same_weights(learner) -> None:
+    one, two = (meta_train(learner, make_pool(), random_state=3, **SETTINGS) for _ in range(2))
+    assert_same_weights(one, two)
+    other = meta_train(learner, make_pool(), random_state=4, **SETTINGS)
+    assert any(not torch.equal(value, other.weights[name]) for name, value in one.weights.items())
+
+
+def test_the_callers_random_state_and_threads_are_left_alone() -> None:
+    torch.manual_seed(0)
+    expected, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(0)
+    meta_train(ProtoNet(), make_pool(), **SETTINGS)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_threads_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    images = TaskSet.from_pool(rng.normal(size=(60, 1, 8, 8)), np.repeat(np.arange(6), 10))
+    threads = torch.get_num_threads()
+    settings = {**SETTINGS, "n_episodes": 32, "autocast": False}
+    try:
+        torch.set_num_threads(1)
+        single = meta_train(MAML(inner_steps=2), images, **settings)
+        torch.set_num_threads(2)
+        double = meta_train(MAML(inner_steps=2), images, **settings)
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_weights(single, double)
+
+
+def test_number_of_episodes_and_schedule() -> None:
+    record = Record()
+    settings = {**SETTINGS, "n_episodes": 100, "meta_lr": 0.02}
+    meta_train(ProtoNet(), make_pool(), callbacks=[record], **settings)
+    assert record.sizes == 12 * [8] + [4]
+    assert max(record.rates) == pytest.approx(0.02)
+    assert record.rates[0] == pytest.approx(0.02)  # 2 % of 13 steps is one step of warm-up
+    cosine = 0.02 * 0.5 * (1 + np.cos(np.pi * np.arange(13) / 13))
+    np.testing.assert_allclose(record.rates, cosine)
+    constant = Record()
+    meta_train(ProtoNet(), make_pool(), callbacks=[constant], lr_schedule="constant", **settings)
+    assert set(constant.rates) == {0.02}
+
+
+def test_gradients_are_clipped() -> None:
+    record = Record()
+    meta_train(ProtoNet(), make_pool(), callbacks=[record], max_grad_norm=1e-3, **SETTINGS)
+    assert max(record.norms) <= 1e-3 * (1 + 1e-4)
+
+
+def test_patience_ends_meta_training_without_a_warning() -> None:
+    state = meta_train(
+        ProtoNet(),
+        make_pool(0),
+        validation_tasks=make_pool(1),
+        patience=2,
+        **{**SETTINGS, "meta_lr": 1e-12},
+    )
+    assert len(state.history) == 2
+
+
+def test_skorchs_early_stopping_is_no_interruption() -> None:
+    stopper = EarlyStopping(monitor="train_loss", patience=1, threshold=10.0, sink=lambda _: None)
+    state = meta_train(ProtoNet(), make_pool(), callbacks=[stopper], **SETTINGS)
+    assert 0 < len(state.history) < 20
+
+
+# ------------------------------------------------------------------------------- cut off, resumed
+
+
+@pytest.mark.parametrize("learner", [ProtoNet(), MAML()], ids=repr)
+@pytest.mark.parametrize("steps", [5, 13])
+def test_resumed_equals_uninterrupted(learner, steps: int, tmp_path) -> None:
+    settings = {**SETTINGS, "validation_tasks": make_pool(1), "random_state": 1}
+    whole = meta_train(learner, make_pool(), **settings)
+    with pytest.raises(RuntimeError):
+        meta_train(
+            learner,
+            make_pool(),
+            checkpoint=tmp_path,
+            callbacks=[Stop(steps, RuntimeError)],
+            **settings,
+        )
+    resumed = meta_train(learner, make_pool(), checkpoint=tmp_path, **settings)
+    assert_same_weights(whole, resumed)
+    drop = ("seconds", "cpu_minutes", "dur")
+    for one, two in zip(whole.history, resumed.history, strict=True):
+        assert {k: v for k, v in one.items() if k not in drop} == {
+            k: v for k, v in two.items() if k not in drop
+        }
+
+
+def test_resumed_with_dropout_equals_uninterrupted(tmp_path) -> None:
+    def backbone(input_shape):
+        return torch.nn.Sequential(torch.nn.Linear(input_shape[0], 8), torch.nn.Dropout(0.5))
+
+    settings = {**SETTINGS, "backbone": backbone}
+    whole = meta_train(ProtoNet(), make_pool(), **settings)
+    with pytest.raises(RuntimeError):
+        meta_train(
+            ProtoNet(),
+            make_pool(),
+            checkpoint=tmp_path,
+            callbacks=[Stop(7, RuntimeError)],
+            **settings,
+        )
+    assert_same_weights(whole, meta_train(ProtoNet(), make_pool(), checkpoint=tmp_path, **settings))
+
+
+_KILLED = """
+import sys, time
+sys.path.insert(0, {root!r})
+from skorch.callbacks import Callback
+from tests.test_training import SETTINGS, ProtoNet, make_pool, meta_train
+
+class Slow(Callback):
+    def on_batch_end(self, net, **kwargs):
+        time.sleep(0.1)
+
+meta_train(ProtoNet(), make_pool(), checkpoint={folder!r}, callbacks=[Slow()], **SETTINGS)
+"""
+
+
+def test_kill_9_loses_no_finished_round(tmp_path, pytestconfig) -> None:
+    code = _KILLED.format(root=str(pytestconfig.rootpath), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("*.pt")):
+            assert time.monotonic() < deadline, "no checkpoint within two minutes"
+            assert process.poll() is None, "the process ended by itself"
+            time.sleep(0.02)
+        time.sleep(0.3)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    resumed = meta_train(ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
+    assert_same_weights(resumed, meta_train(ProtoNet(), make_pool(), **SETTINGS))
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["meta_training.pt"]
+
+
+def test_a_finished_run_is_read_back(tmp_path) -> None:
+    first = meta_train(ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
+    record = Record()
+    again = meta_train(ProtoNet(), make_pool(), checkpoint=tmp_path, callbacks=[record], **SETTINGS)
+    assert record.sizes == []
+    assert_same_weights(first, again)
+
+
+def test_interrupt_keeps_the_finished_rounds() -> None:
+    with pytest.warns(MetaTrainingWarning, match=r"interrupted in round 5 of 20; .* 4 finished"):
+        state = meta_train(
+            ProtoNet(), make_pool(), callbacks=[Stop(5, KeyboardInterrupt)], **SETTINGS
+        )
+    assert sum("valid_best" in row for row in state.history) == 4
+    assert state.source == "fit_meta"
+
+
+def test_checkpoint_of_another_run_is_refused_and_kept(tmp_path) -> None:
+    meta_train(ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
+    before = (tmp_path / "meta_training.pt").read_bytes()
+    with pytest.raises(CheckpointError, match="other settings or tasks"):
+        meta_train(ProtoNet(), make_pool(5), checkpoint=tmp_path, **SETTINGS)
+    assert (tmp_path / "meta_training.pt").read_bytes() == before
+
+
+def test_corrupt_checkpoint_is_refused(tmp_path) -> None:
+    (tmp_path / "meta_training.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match=r"cannot be read.*Delete it"):
+        meta_train(ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
+
+
+# -------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_episodes": 0}, "n_episodes must be an int >= 1"),
+        ({"meta_batch_size": 1.5}, "meta_batch_size must be an int"),
+        ({"meta_lr": 0.0}, "meta_lr must be above 0"),
+        ({"lr_schedule": "linear"}, "'cosine' or 'constant'"),
+        ({"patience": 0}, "patience must be an int >= 1"),
+    ],
+)
+def test_bad_parameters(changes, message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        meta_train(ProtoNet(), make_pool(), **{**SETTINGS, **changes})
+
+
+def test_tasks_with_other_columns() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(rng.normal(size=(20, d)), np.repeat([0, 1], 10)) for d in (3, 4)]
+    with pytest.raises(TaskError, match=r"differ in their columns.*\(3,\), \(4,\)"):
+        meta_train(ProtoNet(), TaskSet.from_datasets(pairs), **SETTINGS)
+
+
+def test_pool_with_too_few_classes() -> None:
+    with pytest.raises(EpisodeError, match=r"n_ways=20 asks for 20 classes.*has 12"):
+        meta_train(ProtoNet(), make_pool(), **{**SETTINGS, "n_ways": 20})
