@@ -34,15 +34,15 @@ RECIPES = {
     ),
     "maml": (
         MAML(inner_steps=3, inner_lr=0.01, learn_inner_lr=True),
-        {"n_ways": 20, "n_queries": 5, "n_episodes": 6000, "meta_batch_size": 1, "meta_lr": 3e-3},
+        {"n_ways": 20, "n_queries": 5, "n_episodes": 3500, "meta_batch_size": 1, "meta_lr": 3e-3},
     ),
     "maml-1-step": (  # from a zero head one step moves the head alone: this is ANIL
         MAML(inner_steps=1, head_lr=0.4),
-        {"n_ways": 20, "n_queries": 5, "n_episodes": 6000, "meta_batch_size": 1, "meta_lr": 3e-3},
+        {"n_ways": 20, "n_queries": 5, "n_episodes": 3500, "meta_batch_size": 1, "meta_lr": 3e-3},
     ),
     "proto-maml": (
         MAML(inner_steps=1, inner_lr=0.005, head="prototype"),
-        {"n_ways": 20, "n_queries": 5, "n_episodes": 6000, "meta_batch_size": 1, "meta_lr": 3e-3},
+        {"n_ways": 20, "n_queries": 5, "n_episodes": 3500, "meta_batch_size": 1, "meta_lr": 3e-3},
     ),
 }
 

@@ -5,7 +5,8 @@
 The toy regression of MAML (Finn, Abbeel and Levine, ICML 2017, section 5.1): a task is
 y = a sin(x - p) with a in [0.1, 5] and p in [0, pi]; x is in [-5, 5]; the network has two hidden
 layers of 40 ReLU. Meta-trained with one inner step; tested after 0, 1 and 10 steps on new tasks,
-each with its own points to learn from and 100 others to be scored on. All settings were chosen with
+each with its own points to learn from and 100 others to be scored on. --frequency 0.8 1.2 gives
+each task a frequency as well, y = a sin(w x - p), a harder family. All settings were chosen with
 --validate, which scores tasks of another seed; --set inner_lr=0.3 and --fraction try others.
 Finished rows are appended to benchmarks/output/sinusoid.jsonl.
 """
@@ -38,7 +39,8 @@ N_TEST_TASKS, N_TEST_QUERIES = 1000, 100
 #: Seeds of the tasks.
 TRAIN, VALIDATE, TEST = 0, 1, 2
 
-#: Name -> learner, highest learning rate and steps of meta-training (of 25 episodes, as in the paper).
+#: Name -> learner, highest learning rate and steps of meta-training (25 episodes each, as in the
+#: paper).
 RECIPES = {
     "maml": (MAML(inner_steps=1, inner_lr=0.05), 0.01, 12_000),
     "maml-rates": (MAML(inner_steps=1, inner_lr=0.05, learn_inner_lr=True), 0.01, 12_000),
@@ -55,6 +57,17 @@ STEPS = {
     "reptile": ("adapt_steps", (0, 1, 10, 50)),
 }
 SCRATCH = ("scratch", "untrained")
+
+
+def make_tasks(n_tasks: int, n_rows: int, seed: int, frequency: list[float] | None) -> TaskSet:
+    if frequency is None:
+        return make_sinusoid_tasks(n_tasks, n_rows=n_rows, random_state=seed)
+    rng = np.random.default_rng(seed)
+    a, p = rng.uniform(0.1, 5, size=n_tasks), rng.uniform(0, np.pi, size=n_tasks)
+    w = rng.uniform(*frequency, size=n_tasks)
+    x = rng.uniform(-5, 5, size=(n_tasks, n_rows, 1))
+    y = a[:, None] * np.sin(w[:, None] * x[..., 0] - p[:, None])
+    return TaskSet.from_datasets(zip(x, y, strict=True), kind="regression")
 
 
 def make_estimator(name: str, n_shots: int, options: argparse.Namespace) -> BaseEstimator:
@@ -80,8 +93,7 @@ def make_estimator(name: str, n_shots: int, options: argparse.Namespace) -> Base
     )
     if name == "untrained":
         return regressor
-    tasks = make_sinusoid_tasks(20_000, n_rows=40, random_state=TRAIN)
-    return regressor.fit_meta(tasks)
+    return regressor.fit_meta(make_tasks(20_000, 40, TRAIN, options.frequency))
 
 
 def score(regressor: BaseEstimator, tasks: TaskSet, n_shots: int) -> tuple[float, float]:
@@ -113,7 +125,7 @@ def run(name: str, n_shots: int, options: argparse.Namespace) -> None:
     minutes = timer.minutes
     n_tasks = 200 if options.validate else N_TEST_TASKS
     seed = VALIDATE if options.validate else TEST
-    tasks = make_sinusoid_tasks(n_tasks, n_rows=n_shots + N_TEST_QUERIES, random_state=seed)
+    tasks = make_tasks(n_tasks, n_shots + N_TEST_QUERIES, seed, options.frequency)
     parameter, numbers = STEPS.get("maml" if name == "untrained" else name, (None, ("",)))
     errors = {}
     for steps in numbers:
@@ -126,6 +138,7 @@ def run(name: str, n_shots: int, options: argparse.Namespace) -> None:
         "mode": "validate" if options.validate else "test",
         "errors": {str(steps): error for steps, error in errors.items()},
         "set": options.set,
+        "frequency": options.frequency,
         "fraction": options.fraction,
         "seed": options.seed,
         "cpu_minutes": round(minutes, 2),
@@ -166,6 +179,7 @@ def main() -> None:
     names = [*RECIPES, *SCRATCH]
     parser.add_argument("names", nargs="*", metavar="learner", default=names, help=", ".join(names))
     parser.add_argument("--shots", nargs="+", type=int, default=[5, 10])
+    parser.add_argument("--frequency", nargs=2, type=float, metavar=("LOW", "HIGH"))
     parser.add_argument("--validate", action="store_true")
     parser.add_argument("--set", nargs="*", type=parse_setting, default=[], metavar="NAME=VALUE")
     parser.add_argument("--fraction", type=float, default=1.0)
@@ -177,7 +191,11 @@ def main() -> None:
     options.set = dict(options.set)
     prepare()
     print(describe_machine())
-    print(markdown_row("learner", "points", "0 steps", "1 step", "10 steps", "as it is used", "CPU-min"))
+    print(
+        markdown_row(
+            "learner", "points", "0 steps", "1 step", "10 steps", "as it is used", "CPU-min"
+        )
+    )
     for n_shots in options.shots:
         for name in options.names:
             run(name, n_shots, options)

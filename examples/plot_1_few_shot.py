@@ -74,7 +74,9 @@ for row, index in zip(axes, support, strict=True):
     for ax, shown, answer, p in zip(row[1:], own, answers, probabilities.max(axis=1), strict=True):
         ax.imshow(X[shown, 0], cmap="gray_r")
         ax.set_title(
-            f"{answer} ({100 * p:.0f} %)", fontsize=8, color="0.25" if answer == y[index] else "#D55E00"
+            f"{answer} ({100 * p:.0f} %)",
+            fontsize=8,
+            color="0.25" if answer == y[index] else "#D55E00",
         )
 for ax in axes.flat:
     ax.axis("off")
@@ -85,7 +87,8 @@ figure.tight_layout(h_pad=0.6)
 # More images, more classes
 # -------------------------
 # Nothing in ``clf`` is bound to five classes or to one image: here are two to ten images of each of
-# the new digits, then one image of each of all ten. No second meta-training is needed.
+# the new digits, then one image of each of all ten (five of them were in meta-training). No second
+# meta-training is needed.
 
 for n_images in (2, 5, 10):
     rows = np.concatenate(

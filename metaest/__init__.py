@@ -29,11 +29,14 @@ _SUBMODULES = frozenset(
         "exceptions",
         "few_shot",
         "learners",
+        "meta_features",
         "model_selection",
         "nets",
+        "openml",
         "persistence",
         "tasks",
         "training",
+        "tuning",
     }
 )
 

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
-from metaest.exceptions import InvalidParameterError, TaskError
+from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 
 Kind = Literal["classification", "regression"]
 
+#: The remedy for tasks, which no pipeline prepares on their way to ``fit_meta``.
+_PREPARE = (
+    "Rows must be numeric and finite: encode strings and impute gaps first, for example with "
+    "skrub's TableVectorizer or a ColumnTransformer and SimpleImputer."
+)
 
-def kind_of(y: np.ndarray) -> Kind:
-    return "regression" if type_of_target(y).startswith("continuous") else "classification"
+
+def find_kind(y: np.ndarray, kind: str = "auto") -> Kind:
+    """Return the kind of task that `kind` names, or that `y` looks like if it is "auto".
+
+    Raises
+    ------
+    InvalidParameterError
+        If `kind` is none of the three.
+    """
+    if kind == "auto":
+        return "regression" if type_of_target(y) == "continuous" else "classification"
+    if kind not in ("classification", "regression"):
+        raise InvalidParameterError(
+            f"kind must be 'auto', 'classification' or 'regression', got {kind!r}."
+        )
+    return kind  # type: ignore[return-value]
 
 
 def feature_names_of(X: Any) -> np.ndarray | None:
@@ -24,14 +44,42 @@ def feature_names_of(X: Any) -> np.ndarray | None:
 
 def check_rows(X: Any, label: str) -> np.ndarray:
     try:
-        return check_array(X, dtype="numeric", allow_nd=True, ensure_min_samples=1, input_name="X")
+        X = check_array(X, dtype="numeric", allow_nd=True, ensure_min_samples=1, input_name="X")
+        return as_native_numbers(X)
     except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise TaskError(
-            f"X of {label} cannot be used: {reason} "
-            "Rows must be numeric and finite: encode strings and impute gaps first, for example "
-            "with skrub's TableVectorizer or a ColumnTransformer and SimpleImputer."
-        ) from error
+        reason = str(error).splitlines()[0].rstrip(":.")
+        remedy = _PREPARE if remedy_for(str(error)) else "Rows must be a numeric table or images."
+        raise TaskError(f"X of {label} cannot be used: {reason}. {remedy}") from error
+
+
+def as_native_numbers(X: np.ndarray) -> np.ndarray:
+    """Return X as numbers that torch takes too: of this machine's byte order, 64 bits at most.
+
+    Raises
+    ------
+    ValueError
+        If strings are left, such as those of a pandas category, which scikit-learn lets pass.
+    """
+    plain = X.dtype.kind in "biuf" and X.dtype.isnative and X.dtype.itemsize <= 8
+    return X if plain else X.astype(np.float64)
+
+
+def remedy_for(message: str) -> str:
+    """Return what to do about an error of scikit-learn's or numpy's checks, or ""."""
+    if "Input y" in message:
+        return "Drop the rows whose target is missing or infinite."
+    if "infinity" in message:
+        return "Clip or drop those values, or replace them by NaN and put an imputer first."
+    if "NaN" in message or "NAType" in message:
+        return "Put an imputer first: make_pipeline(SimpleImputer(), estimator)."
+    if "could not convert string" in message or "bytes/strings" in message:
+        return (
+            "Encode strings and categories first, in a pipeline: for example "
+            "make_column_transformer((OneHotEncoder(), columns), remainder='passthrough')."
+        )
+    if "DateTime64" in message:
+        return "Turn dates into numbers first, for example with skrub's TableVectorizer."
+    return ""
 
 
 def check_targets(y: Any, n_rows: int, label: str) -> np.ndarray:
@@ -44,6 +92,25 @@ def check_targets(y: Any, n_rows: int, label: str) -> np.ndarray:
     if len(y) != n_rows:
         raise TaskError(f"X and y of {label} differ in length: {n_rows} rows, {len(y)} targets.")
     return check_no_missing(y, f"y of {label}")
+
+
+def check_groups(groups: Any, n_rows: int) -> np.ndarray:
+    """Return the groups as an array of shape (n_rows,).
+
+    Raises
+    ------
+    TaskError
+        If they are not one-dimensional, not one per row, or some are missing.
+    """
+    shape = np.shape(groups)
+    if len(shape) != 1 and shape[1:] != (1,):
+        raise TaskError(f"groups must be one-dimensional, one entry per row; got shape {shape}.")
+    groups = column_or_1d(groups)
+    if len(groups) != n_rows:
+        raise TaskError(
+            f"groups must have one entry per row: expected {n_rows}, got {len(groups)}."
+        )
+    return check_no_missing(groups, "groups")
 
 
 def check_no_missing(values: np.ndarray, label: str) -> np.ndarray:
@@ -80,6 +147,43 @@ def check_numeric_targets(y: np.ndarray, label: str) -> np.ndarray:
     if not np.isfinite(y).all():
         raise TaskError(f"y of {label} has infinite values; drop or clip those rows.")
     return y
+
+
+def check_episodes(episodes: Iterable[Any], n_rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the row positions (support, query) of each episode, as arrays of int.
+
+    Parameters
+    ----------
+    episodes : iterable of (support, query)
+        Positions, or masks of shape (n_rows,).
+    n_rows : int
+        Of the table.
+
+    Raises
+    ------
+    EpisodeError
+        If an episode is no such pair, names rows that are not there, or has no support rows.
+    """
+    checked = []
+    for number, episode in enumerate(episodes):
+        try:
+            support, query = (_positions(part, n_rows) for part in episode)
+        except (TypeError, ValueError, IndexError) as error:
+            raise EpisodeError(
+                f"episode {number} must be a pair (support, query) of row positions in a table of "
+                f"{n_rows} rows, as EpisodicSplit yields them: {error}."
+            ) from error
+        if len(support) == 0:
+            raise EpisodeError(f"episode {number} has no support rows to learn from.")
+        checked.append((support, query))
+    return checked
+
+
+def _positions(rows: Any, n_rows: int) -> np.ndarray:
+    rows = np.asarray(rows)
+    if rows.ndim != 1:
+        raise ValueError(f"got positions of shape {rows.shape}")
+    return np.arange(n_rows)[rows if rows.size else rows.astype(int)]
 
 
 def check_int_range(value: Any, name: str, low: int = 1) -> tuple[int, int]:

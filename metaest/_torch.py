@@ -29,9 +29,9 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.zeros(1, device=resolved).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise DeviceError(
             f"device={device!r} cannot be used on this machine ({reason}). "
             'Pass device="auto" to take a GPU where there is one and the CPU elsewhere.'
@@ -39,11 +39,19 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return resolved
 
 
+#: One block at a time: torch's random state is the whole process's, so in other threads' blocks
+#: numbers would come from this one's seed.
+_SEED_LOCK = threading.RLock()
+
+
 @contextmanager
 def local_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch inside the block and restore the caller's random state after it."""
+    """Seed torch inside the block and restore the caller's random state after it.
+
+    Other threads wait for the end of the block before they enter one.
+    """
     devices = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with _SEED_LOCK, torch.random.fork_rng(devices=devices):
         # Not torch.manual_seed: it also seeds devices that are not in use, and for each writes
         # down the call stack, which took a tenth of the time of small networks.
         torch.default_generator.manual_seed(seed)

@@ -44,10 +44,16 @@ def _make_parser() -> argparse.ArgumentParser:
         "--picture", default="metaest_demo.png", help="where the picture goes (%(default)s)"
     )
     demo.add_argument("--no-picture", action="store_true", help="draw none (no matplotlib needed)")
-    demo.add_argument("--seed", type=int, default=0, help="of all that is random (%(default)s)")
+    demo.add_argument("--seed", type=_seed, default=0, help="of all that is random (%(default)s)")
     demo.add_argument("--quiet", action="store_true", help="no progress bar")
     demo.set_defaults(run=_run_demo)
     return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^32 - 1, got {text!r}")
+    return int(text)
 
 
 def _run_demo(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils import Bunch
 
 from metaest.datasets import load_digit_tasks
-from metaest.exceptions import missing_dependency
+from metaest.exceptions import InvalidParameterError, missing_dependency
 from metaest.few_shot import MetaFewShotClassifier
 from metaest.model_selection import EpisodeScores, EpisodicSplit, cross_validate_episodes
 
@@ -43,7 +43,7 @@ def run_demo(
     Parameters
     ----------
     picture : path or None, default="metaest_demo.png"
-        Where the picture goes; None draws none.
+        File or folder for the picture; None draws none.
     n_episodes : int, default=640
         Episodes of meta-training.
     n_test_episodes : int, default=200
@@ -63,9 +63,12 @@ def run_demo(
     ------
     MissingDependencyError
         If a picture is asked for and matplotlib is not installed.
+    InvalidParameterError
+        If the picture cannot be written; the scores have been said by then.
     """
     if picture is not None:
         _check_matplotlib()
+        picture = _complete(Path(picture))
     digits = load_digit_tasks(test_classes=[5, 6, 7, 8, 9], images=True)
     untrained = MetaFewShotClassifier(
         "protonet",
@@ -84,11 +87,19 @@ def run_demo(
     say(f"\n{scores}\n")
     gain = scores.compare("LogisticRegression")[0]
     say(f"Over LogisticRegression, on the same episodes: {gain}\n")
-    if picture is not None:
-        _draw(learner, scores, digits, Path(picture))
-        say(f"Picture: {picture}\n")
-    say(_NEXT)
+    try:
+        if picture is not None:
+            _draw(learner, scores, digits, Path(picture))
+            say(f"Picture: {picture}\n")
+    finally:
+        say(_NEXT)
     return scores
+
+
+def _complete(path: Path) -> Path:
+    """Add the name or the suffix that the path lacks; matplotlib would, and not say so."""
+    path = path / "metaest_demo.png" if path.is_dir() else path
+    return path if path.suffix else path.with_suffix(".png")
 
 
 def _compare(
@@ -140,4 +151,9 @@ def _draw(learner: MetaFewShotClassifier, scores: EpisodeScores, digits: Bunch, 
             ax.set_title(str(answer), color="black" if answer == label else "crimson", fontsize=9)
             ax.axis("off")
     scores.plot(ax=right.subplots())
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:  # no such folder, or no such format
+        raise InvalidParameterError(
+            f"the picture cannot be written to {path}: {error}. Pass another path, or draw none."
+        ) from error

@@ -15,6 +15,7 @@ __all__ = [
     "DeviceError",
     "EpisodeError",
     "FileFormatError",
+    "HistoryError",
     "InvalidParameterError",
     "MetaTrainingWarning",
     "MetaestError",
@@ -62,7 +63,11 @@ class NewerVersionError(FileFormatError):
 
 
 class CheckpointError(MetaestError, ValueError):
-    """A checkpoint belongs to another meta-training run."""
+    """A checkpoint cannot be read or written, or belongs to another meta-training run."""
+
+
+class HistoryError(MetaestError, ValueError):
+    """A past search, or the storage that holds searches, cannot be used."""
 
 
 class DatasetError(MetaestError, OSError):

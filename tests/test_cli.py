@@ -87,7 +87,9 @@ def test_demo_without_matplotlib_says_what_to_install(
     assert list(small_demo.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["nosuch"], [], ["demo", "--nosuch"], ["demo", "--seed=a"]])
+@pytest.mark.parametrize(
+    "arguments", [["nosuch"], [], ["demo", "--nosuch"], ["demo", "--seed=a"], ["demo", "--seed=-1"]]
+)
 def test_wrong_arguments_exit_with_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,3 +130,26 @@ def test_python_m_metaest() -> None:
         [sys.executable, "-m", "metaest", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"metaest {metaest.__version__}\n"
+
+
+@pytest.mark.parametrize("picture", ["no/such/folder.png", "picture.nosuch"])
+def test_a_picture_that_cannot_be_written_loses_nothing(
+    small_demo: Path, capsys: pytest.CaptureFixture[str], picture: str
+) -> None:
+    assert main(["demo", "--quiet", "--picture", picture]) == 2
+    out, err = capsys.readouterr()
+    assert "LogisticRegression" in out
+    assert "Next:" in out
+    assert err.startswith(f"metaest: the picture cannot be written to {picture}: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "written"), [("picture", "picture.png"), (".", "metaest_demo.png")]
+)
+def test_the_picture_is_where_the_demo_says(
+    small_demo: Path, capsys: pytest.CaptureFixture[str], given: str, written: str
+) -> None:
+    assert main(["demo", "--quiet", "--picture", given]) == 0
+    assert f"Picture: {written}" in capsys.readouterr().out
+    assert [path.name for path in small_demo.iterdir()] == [written]

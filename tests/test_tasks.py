@@ -339,3 +339,22 @@ def test_as_task_set_takes_every_form() -> None:
 def test_as_task_set_refuses(arguments, message: str) -> None:
     with pytest.raises(TaskError, match=message):
         as_task_set(*arguments, kind="classification")
+
+
+def test_strings_in_a_category_and_numbers_of_other_machines() -> None:
+    frame = pd.DataFrame({"a": range(12), "b": pd.Categorical(["u", "v"] * 6)})
+    with pytest.raises(TaskError, match=r"could not convert string to float: 'u'.*encode strings"):
+        Task(frame, Y)
+    assert Task(X.astype(">f8"), Y).X.dtype.isnative
+
+
+def test_bad_kind_and_augmentation() -> None:
+    with pytest.raises(InvalidParameterError, match=r"kind must be .*got 'clasification'"):
+        Task(X, Y, kind="clasification")
+    with pytest.raises(InvalidParameterError, match=r"augment must be a function.*got 3"):
+        TaskSet.from_pool(X, Y, augment=3)
+
+
+def test_a_set_with_targets_beside_it() -> None:
+    with pytest.raises(TaskError, match="got a TaskSet and also y or groups"):
+        as_task_set(TaskSet.from_pool(X, Y), Y, kind="classification")

@@ -303,3 +303,58 @@ def test_tasks_with_other_columns() -> None:
 def test_pool_with_too_few_classes() -> None:
     with pytest.raises(EpisodeError, match=r"n_ways=20 asks for 20 classes.*has 12"):
         meta_train(ProtoNet(), make_pool(), **{**SETTINGS, "n_ways": 20})
+
+
+class Poison(Callback):
+    """Make the weights NaN in a round."""
+
+    def __init__(self, round_: int) -> None:
+        self.round_ = round_
+
+    def on_epoch_begin(self, net, **kwargs) -> None:
+        if len(net.history) == self.round_:
+            for parameter in net.module_.parameters():
+                parameter.data.fill_(torch.nan)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_diverged_meta_training_keeps_finite_weights_and_says_so(held_out: bool) -> None:
+    settings = SETTINGS | {"validation_tasks": make_pool(1) if held_out else None}
+    with pytest.warns(MetaTrainingWarning, match=r"diverged.*not finite from round 3 on.*Lower"):
+        state = meta_train(ProtoNet(), make_pool(), **settings, callbacks=[Poison(3)])
+    assert all(value.isfinite().all() for value in state.weights.values())
+
+
+def test_diverged_from_the_start_keeps_the_start() -> None:
+    rng = np.random.default_rng(0)
+    tasks = [(rng.normal(size=(20, 3)), rng.normal(size=20)) for _ in range(4)]
+    tasks = TaskSet.from_datasets(tasks)
+    learner = MAML(inner_lr=1e30)
+    with pytest.warns(MetaTrainingWarning, match="not finite from round 1 on"):
+        state = meta_train(learner, tasks, validation_tasks=tasks, n_episodes=8, n_queries=5)
+    assert state.weights
+    assert all(value.isfinite().all() for value in state.weights.values())
+
+
+@pytest.mark.parametrize("callbacks", [3, [3], [("name", 3)], ["Callback"]])
+def test_what_is_no_callback(callbacks) -> None:
+    with pytest.raises(InvalidParameterError, match=r"must be a list of skorch callbacks.*got"):
+        meta_train(ProtoNet(), make_pool(), **SETTINGS, callbacks=callbacks)
+
+
+def test_named_early_stopping_is_no_interruption(recwarn) -> None:
+    stop = ("stop", EarlyStopping(monitor="valid_loss", patience=1, threshold=1e9))
+    settings = SETTINGS | {"validation_tasks": make_pool(1)}
+    state = meta_train(ProtoNet(), make_pool(), **settings, callbacks=[stop])
+    assert len(state.history) < 20
+    assert not [w for w in recwarn if w.category is MetaTrainingWarning]
+
+
+def test_a_checkpoint_folder_that_cannot_be_is_refused_before_training(tmp_path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    never = Stop(1, AssertionError)
+    for path in (file, file / "folder"):
+        with pytest.raises(CheckpointError, match=r"must be a folder to write to: .*another path"):
+            meta_train(ProtoNet(), make_pool(), **SETTINGS, checkpoint=path, callbacks=[never])
+    assert file.read_text() == "mine"

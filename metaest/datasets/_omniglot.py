@@ -94,10 +94,13 @@ def fetch_omniglot(
         target_names : ndarray of str, shape (n_classes,)
             Such as ``"Greek/character01"``.
         alphabet : ndarray of str, shape (n,)
+            Of each image.
         character, drawer : ndarray of int64, shape (n,)
             From 1. A character's number counts within its alphabet.
         background : ndarray of bool, shape (n,)
+            Whether an image is of the background set.
         DESCR : str
+            What the data is, and its licence.
     (images, target) : tuple if `return_X_y`
 
     Raises
@@ -172,6 +175,7 @@ def fetch_omniglot_oneshot_runs(
         label : ndarray of int64, shape (20, 20)
             For each test image the index of the training image of the same character.
         DESCR : str
+            What the data is, and its licence.
 
     Raises
     ------

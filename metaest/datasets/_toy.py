@@ -114,6 +114,7 @@ def load_digit_tasks(
         tasks : TaskSet
             The training rows as one pool of classes.
         DESCR : str
+            What the data is.
 
     Raises
     ------

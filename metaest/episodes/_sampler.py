@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaest._torch import as_float_tensor
 from metaest.episodes._batch import EpisodeBatch, pad_rows
 from metaest.episodes._shape import EpisodeIndices, EpisodeShape, IntRange, group_rows
 from metaest.exceptions import EpisodeError
@@ -104,8 +105,8 @@ class EpisodeSampler:
         sx, sm = pad_rows(support_x)
         qx, qm = pad_rows(query_x)
         if self.tasks.kind == "regression":
-            sy, _ = pad_rows([_targets(self.tasks[t].y[e.support]) for t, e in drawn])
-            qy, _ = pad_rows([_targets(self.tasks[t].y[e.query]) for t, e in drawn])
+            sy, _ = pad_rows([as_float_tensor(self.tasks[t].y[e.support]) for t, e in drawn])
+            qy, _ = pad_rows([as_float_tensor(self.tasks[t].y[e.query]) for t, e in drawn])
             return EpisodeBatch(sx, sy, sm, qx, qy, qm)
         sy, _ = pad_rows([torch.from_numpy(e.support_labels) for _, e in drawn])
         qy, _ = pad_rows([torch.from_numpy(e.query_labels) for _, e in drawn])
@@ -114,14 +115,10 @@ class EpisodeSampler:
         return EpisodeBatch(sx, sy, sm, qx, qy, qm, class_mask, ids)
 
     def _rows(self, task: int, rows: np.ndarray, number: int, part: int) -> Tensor:
-        x = torch.from_numpy(self.tasks[task].X[rows]).float()
+        x = as_float_tensor(self.tasks[task].X[rows])
         if self.tasks.augment is None:
             return x
         generator = torch.Generator().manual_seed(
             int(np.random.default_rng([self.random_state, number, part]).integers(2**62))
         )
         return self.tasks.augment(x, generator)
-
-
-def _targets(y: np.ndarray) -> Tensor:
-    return torch.from_numpy(y).float()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metaest._torch import as_float_tensor, state_to, state_to_cpu, threads_for
 from metaest.episodes import Support, pad_rows
+from metaest.exceptions import TaskError
 from metaest.learners import Gaussian, Learner, LearnerNet, State
 from metaest.learners._execute import chunk_size
 from metaest.training import MetaState
@@ -77,7 +78,10 @@ class Adapter:
         rows = np.arange(len(X))
         support = self._support(X, [Episode(rows, rows[:0], y, n_classes)])
         with torch.no_grad(), threads_for(X.size):
-            return state_to_cpu(self.learner.adapt(self.module(), support))
+            state = state_to_cpu(self.learner.adapt(self.module(), support))
+        for value in state.values():
+            _check_finite(value)
+        return state
 
     def predict(self, state: State, X: np.ndarray) -> np.ndarray | Gaussian:
         """Predict rows of one adapted task, a chunk at a time.
@@ -150,9 +154,11 @@ class Adapter:
         """Return one task's part without the padding: probabilities, or on the targets' scale."""
         if isinstance(prediction, Tensor):
             logits = prediction[task, :n_rows, :n_classes].to("cpu", torch.float64)
+            _check_finite(logits)
             return logits.softmax(-1).numpy()
         scale = self.meta.target_scale
         mean = prediction.mean[task, :n_rows].to("cpu", torch.float64)
+        _check_finite(mean)
         mean = mean * scale + self.meta.target_mean
         if prediction.variance is None:
             return Gaussian(mean)
@@ -161,6 +167,15 @@ class Adapter:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return as_float_tensor(array, self.device, self.dtype)
+
+
+def _check_finite(values: Tensor) -> None:
+    if not values.isfinite().all():
+        raise TaskError(
+            "what the learner made of this task is not finite: its steps diverged, or X has values "
+            "far from those that the network was trained on. Scale X and y as in meta-training, "
+            "clip extreme values, or lower the learner's step size (inner_lr)."
+        )
 
 
 def _row_chunks(X: np.ndarray, state: State) -> Iterator[slice]:

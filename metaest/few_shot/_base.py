@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from metaest._checks import as_native_numbers, check_episodes, check_no_missing
 from metaest._sklearn import Interval, fit_context
 from metaest._torch import draw_seed, resolve_device
 from metaest.exceptions import InvalidParameterError
@@ -30,7 +31,7 @@ from metaest.few_shot._checks import (
 from metaest.few_shot._saving import SaveMixin
 from metaest.learners import Learner, make_learner
 from metaest.nets import NetSpec
-from metaest.nets._spec import input_statistics
+from metaest.nets._spec import input_statistics, target_statistics
 from metaest.training import MetaState, meta_train, seeded_state
 
 _RANGE = [Interval(Integral, 1, None, closed="left"), tuple, list]
@@ -166,6 +167,8 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         ------
         ArchitectureMismatchError
             If the rows, the learner or the backbone are not those of meta-training.
+        TaskError
+            If the task has one class, labels are missing, or what was learned is not finite.
         """
         learner = clone(make_learner(self.learner, self._kind))
         device = resolve_device(self.device)
@@ -225,7 +228,10 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         """Return X as rows (n, *input_shape) and y; remember the columns."""
         numeric = self._kind == "regression"
         with explain_bad_values():
+            if np.asarray(y).dtype == object and np.ndim(y) == 1:  # scikit-learn fails to sort them
+                check_no_missing(np.asarray(y), "y")
             X, y = validate_data(self, X, y, dtype="numeric", allow_nd=True, y_numeric=numeric)
+            X = as_native_numbers(X)
         if not numeric:
             check_classification_targets(y)
         return as_rows(X, self.input_shape), y
@@ -246,7 +252,7 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         seed = draw_seed(self.random_state)
         if n_classes is not None:
             return seeded_state(learner, spec, seed)
-        mean, scale = float(targets.mean()), float(targets.std()) or 1.0
+        mean, scale = target_statistics(targets)
         return seeded_state(learner, spec, seed, target_mean=mean, target_scale=scale)
 
     def _predict(self, X: Any) -> Any:
@@ -254,6 +260,7 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         with explain_bad_values():
             X = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
+            X = as_native_numbers(X)
         rows = as_rows(X, self.input_shape)
         start = self._adapted_from
         check_architecture(start, start.spec.backbone, rows.shape[1:])
@@ -266,8 +273,7 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         """Return the classes (or None) and the prediction of each episode."""
         worker = clone(self)  # its attributes may change
         rows, y = worker._validate(X, y)
-        all_rows = np.arange(len(rows))
-        parts = [(all_rows[support], all_rows[query]) for support, query in episodes]
+        parts = check_episodes(episodes, len(rows))
         if self._meta is None:  # untrained networks standardise by their own support set
             fits = ((worker.fit(rows[support], y[support]), query) for support, query in parts)
             return [(getattr(one, "classes_", None), one._predict(rows[q])) for one, q in fits]

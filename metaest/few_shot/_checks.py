@@ -12,7 +12,7 @@ from typing import Any, Literal
 import joblib
 import numpy as np
 
-from metaest._checks import check_int_range
+from metaest._checks import check_int_range, remedy_for
 from metaest.exceptions import ArchitectureMismatchError, InvalidParameterError, TaskError
 from metaest.tasks import TaskSet, as_task_set
 from metaest.training import MetaState
@@ -25,20 +25,12 @@ def explain_bad_values() -> Iterator[None]:
     """Add the remedy to scikit-learn's errors about values that are no finite numbers."""
     try:
         yield
-    except ValueError as error:
-        message = str(error)
-        if "infinity" in message:
-            remedy = "Clip or drop those values, or replace them by NaN and put an imputer first."
-        elif "NaN" in message:
-            remedy = "Put an imputer first: make_pipeline(SimpleImputer(), estimator)."
-        elif "could not convert string" in message or "bytes/strings" in message:
-            remedy = (
-                "Encode strings and categories first, in a pipeline: for example "
-                "make_column_transformer((OneHotEncoder(), columns), remainder='passthrough')."
-            )
-        else:
+    except (ValueError, TypeError) as error:
+        remedy = remedy_for(str(error))
+        if not remedy:
             raise
-        raise ValueError(f"{message}\n{remedy}") from error
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{error}\n{remedy}") from error
 
 
 def as_rows(X: np.ndarray, input_shape: Any) -> np.ndarray:
@@ -160,12 +152,7 @@ def prepare_tasks(
         If the tasks cannot be used, or differ in the shape of a row.
     """
     train = _reshape(as_task_set(tasks, y, groups, kind=kind), input_shape)
-    if train.input_shape is None:
-        shapes = sorted({task.input_shape for task in train})
-        raise TaskError(
-            f"the tasks differ in their columns: rows of shapes {shapes}. Give all tasks the same "
-            "columns, in the same order."
-        )
+    train.check_input_shape()
     if validation_tasks is None:
         return train, None
     held_out = _reshape(as_task_set(validation_tasks, kind=kind), input_shape)

@@ -33,7 +33,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
     backbone : str or callable, default="auto"
         The network under it: "auto" (convolutions for images, a small network that starts at
         the identity for rows), "conv4", "mlp", "residual", or a factory
-        ``backbone(input_shape) -> torch.nn.Module`` from (n, *input_shape) to (n, d).
+        ``backbone(input_shape) -> torch.nn.Module`` from ``(n, *input_shape)`` to ``(n, d)``.
     n_ways : int, (low, high) or None, default=5
         Classes of an episode of meta-training. `fit` takes any number of classes. None: all
         classes of a task.
@@ -70,7 +70,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         Labels seen in `fit`, sorted.
     n_features_in_ : int
         Number of columns seen in `fit` (images: channels).
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, where X has names that are all strings.
     learner_ : Learner
         The learner that `fit` used.

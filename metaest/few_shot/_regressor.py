@@ -31,7 +31,7 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
     backbone : str or callable, default="auto"
         The network under it: "auto" (convolutions for images, an MLP for rows), "conv4", "mlp",
         "residual", or a factory ``backbone(input_shape) -> torch.nn.Module`` from
-        (n, *input_shape) to (n, d).
+        ``(n, *input_shape)`` to ``(n, d)``.
     n_shots : int or (low, high), default=5
         Support rows of an episode of meta-training. `fit` takes any number of rows.
     n_queries : int or (low, high), default=15
@@ -63,7 +63,7 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
     ----------
     n_features_in_ : int
         Number of columns seen in `fit` (images: channels).
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, where X has names that are all strings.
     learner_ : Learner
         The learner that `fit` used.

@@ -12,7 +12,14 @@ from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import COUNT, RATE
 from metaest.learners._execute import encode
-from metaest.learners._head import add_head, apply_head, default_rate, initial_head, inner_losses
+from metaest.learners._head import (
+    add_head,
+    apply_head,
+    default_rate,
+    initial_head,
+    inner_losses,
+    inner_norm,
+)
 from metaest.learners._inner import descend
 from metaest.nets import NetSpec
 
@@ -25,7 +32,7 @@ class ANIL(Learner):
     inner_steps : int, default=5
         Gradient steps on the support set. May be changed after meta-training.
     inner_lr : float, default=None
-        Step size, as in MAML. None: 0.01 for classification, 0.1 for regression.
+        Step size, as in MAML. None: 0.01 for classification, 0.05 for regression.
     first_order : bool, default=False
         Treat the inner gradients as constants.
 
@@ -73,7 +80,14 @@ class ANIL(Learner):
         if rate is None:
             rate = default_rate(support.class_mask is not None)
         rates = dict.fromkeys(start, rate)
-        state = descend(loss_of, start, rates, self.inner_steps, first_order=self.first_order)
+        state = descend(
+            loss_of,
+            start,
+            rates,
+            self.inner_steps,
+            first_order=self.first_order,
+            max_norm=inner_norm(support.class_mask),
+        )
         return state if support.class_mask is None else state | {"class_mask": support.class_mask}
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:

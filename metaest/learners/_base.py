@@ -39,7 +39,7 @@ class LearnerNet(nn.Module):
     Attributes
     ----------
     embedding : nn.Module
-        From inputs (n, *input_shape) to features (n, n_features).
+        From inputs ``(n, *input_shape)`` to features ``(n, n_features)``.
     n_features : int
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,11 @@ from torch import Tensor, nn
 from metaest._torch import local_seed, mask_logits
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, LearnerNet, masked_mean, one_hot, row_losses
+from metaest.learners._execute import run_tasks
 from metaest.nets import NetSpec
+
+#: Before the names of the embedding's weights, where a task has weights of its own.
+BODY = "embedding."
 
 
 def add_head(module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator) -> None:
@@ -73,9 +79,18 @@ def inner_losses(prediction: Tensor | Gaussian, support: Support) -> Tensor:
     return losses if support.class_mask is None else losses * support.class_mask.sum(1)
 
 
+def inner_norm(class_mask: Tensor | None) -> float | None:
+    """Return the norm that inner gradients are scaled down to.
+
+    The gradient of a squared error has no bound (that of a cross-entropy has), so that without
+    one a step too many ends at infinity.
+    """
+    return 10.0 if class_mask is None else None
+
+
 def default_rate(support_has_classes: bool) -> float:
     """Return the step size of an inner loop where none is given (targets are standardised)."""
-    return 0.01 if support_has_classes else 0.1
+    return 0.01 if support_has_classes else 0.05
 
 
 def apply_head(
@@ -96,6 +111,28 @@ def apply_head(
     """
     out = features @ weight.transpose(1, 2) + bias.unsqueeze(1)  # (B, n, C)
     return Gaussian(out.squeeze(-1)) if class_mask is None else mask_logits(out, class_mask)
+
+
+def apply_network(
+    module: LearnerNet, parameters: Mapping[str, Tensor], x: Tensor, class_mask: Tensor | None
+) -> Tensor | Gaussian:
+    """Run each task's rows through a network and head of its own.
+
+    Parameters
+    ----------
+    module : LearnerNet
+    parameters : mapping of name to Tensor of shape (B, ...)
+        The head's ``weight`` and ``bias``; those of the embedding start with `BODY`.
+    x : Tensor of shape (B, n, ...)
+    class_mask : Tensor of bool, shape (B, C), or None for regression
+
+    Returns
+    -------
+    Tensor of shape (B, n, C), or Gaussian of shape (B, n)
+    """
+    body = {k.removeprefix(BODY): p for k, p in parameters.items() if k.startswith(BODY)}
+    features = run_tasks(module.embedding, body, x)  # (B, n, d)
+    return apply_head(features, parameters["weight"], parameters["bias"], class_mask)
 
 
 def solve_ridge(features: Tensor, targets: Tensor, penalty: Tensor | float) -> Tensor:

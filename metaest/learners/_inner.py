@@ -18,6 +18,7 @@ def descend(
     steps: int,
     *,
     first_order: bool = False,
+    max_norm: float | None = None,
 ) -> dict[str, Tensor]:
     """Take gradient steps on each task's own parameters.
 
@@ -35,6 +36,8 @@ def descend(
         Step size of each parameter.
     steps : int
     first_order : bool, default=False
+    max_norm : float, default=None
+        A task's gradient is scaled down to this norm, so that a step cannot run away.
 
     Returns
     -------
@@ -54,8 +57,18 @@ def descend(
                 create_graph=recorded and not first_order,
                 allow_unused=True,
             )
+        if max_norm is not None:
+            gradients = _shorten(gradients, max_norm)
         current = {
             k: p if g is None else p - rates[k] * g
             for (k, p), g in zip(current.items(), gradients, strict=True)
         }
     return current if recorded else {k: p.detach() for k, p in current.items()}
+
+
+def _shorten(gradients: Sequence[Tensor | None], max_norm: float) -> list[Tensor | None]:
+    """Scale each task's gradient down to `max_norm`: parts of shape (B, ...)."""
+    present = [g.flatten(1).square().sum(1) for g in gradients if g is not None]
+    norms = torch.stack(present).sum(0).clamp(min=max_norm**2).sqrt()  # (B,)
+    scale = max_norm / norms
+    return [None if g is None else g * scale.reshape(-1, *[1] * (g.ndim - 1)) for g in gradients]

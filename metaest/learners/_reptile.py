@@ -14,12 +14,10 @@ from metaest._sklearn import Interval
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, masked_mean, row_losses
 from metaest.learners._constraints import COUNT, RATE
-from metaest.learners._execute import expand_parameters, run_tasks
-from metaest.learners._head import add_head, apply_head, initial_head
+from metaest.learners._execute import expand_parameters
+from metaest.learners._head import BODY, add_head, apply_network, initial_head, inner_norm
 from metaest.learners._inner import descend
 from metaest.nets import NetSpec
-
-_BODY = "embedding."
 
 
 class Reptile(Learner):
@@ -87,7 +85,7 @@ class Reptile(Learner):
         return state if support.class_mask is None else state | {"class_mask": support.class_mask}
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
-        return _forward(module, state, query_x, state.get("class_mask"))
+        return apply_network(module, state, query_x, state.get("class_mask"))
 
     def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
         rows = Support(
@@ -121,21 +119,14 @@ class Reptile(Learner):
         self, module: LearnerNet, rows: Support, start: Mapping[str, Tensor], steps: int
     ) -> State:
         def loss_of(parameters: Mapping[str, Tensor]) -> Tensor:
-            prediction = _forward(module, parameters, rows.x, rows.class_mask)
+            prediction = apply_network(module, parameters, rows.x, rows.class_mask)
             return masked_mean(row_losses(prediction, rows.y), rows.mask)
 
-        return descend(loss_of, start, dict.fromkeys(start, self.inner_lr), steps)
+        rates, max_norm = dict.fromkeys(start, self.inner_lr), inner_norm(rows.class_mask)
+        return descend(loss_of, start, rates, steps, max_norm=max_norm)
 
 
 def _start(module: LearnerNet, support: Support) -> dict[str, Tensor]:
     body = expand_parameters(module.embedding, len(support))
     head = initial_head(module, support, module.n_features)
-    return {_BODY + k: p for k, p in body.items()} | head
-
-
-def _forward(
-    module: LearnerNet, parameters: Mapping[str, Tensor], x: Tensor, class_mask: Tensor | None
-) -> Tensor | Gaussian:
-    body = {k.removeprefix(_BODY): p for k, p in parameters.items() if k.startswith(_BODY)}
-    features = run_tasks(module.embedding, body, x)  # (B, n, d)
-    return apply_head(features, parameters["weight"], parameters["bias"], class_mask)
+    return {BODY + k: p for k, p in body.items()} | head

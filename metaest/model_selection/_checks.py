@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils import column_or_1d
 
 from metaest.exceptions import InvalidParameterError, TaskError
 
@@ -49,22 +48,3 @@ def count_rows(*tables: Any) -> int:
     if n_rows == 0:
         raise TaskError("the table is empty; pass at least one row.")
     return n_rows
-
-
-def check_groups(groups: Any, n_rows: int) -> np.ndarray:
-    """Return the groups as an array of shape (n_rows,).
-
-    Raises
-    ------
-    TaskError
-        If they are not one-dimensional, or not one per row.
-    """
-    try:
-        groups = column_or_1d(groups)
-    except ValueError as error:
-        raise TaskError(f"groups must be one-dimensional: {error}") from error
-    if len(groups) != n_rows:
-        raise TaskError(
-            f"groups must have one entry per row: expected {n_rows}, got {len(groups)}."
-        )
-    return groups

@@ -31,8 +31,13 @@ def make_scorer(estimator: Any, scoring: Scoring, y: Any, fast: bool) -> Callabl
     Raises
     ------
     InvalidParameterError
-        If there is no scorer of the name `scoring`.
+        If `scoring` is no scorer, nor the name of one.
     """
+    parts = scoring.values() if isinstance(scoring, Mapping) else [scoring]
+    if not all(part is None or callable(part) or isinstance(part, Collection) for part in parts):
+        raise InvalidParameterError(
+            f"scoring must be a scorer's name, a callable, or several of them; got {scoring!r}."
+        )
     if isinstance(scoring, str) and scoring not in (known := get_scorer_names()):
         raise InvalidParameterError(
             f"scoring={scoring!r} is no scorer of scikit-learn.{did_you_mean(scoring, known)} "

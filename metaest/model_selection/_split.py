@@ -8,13 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.model_selection import BaseShuffleSplit
-from sklearn.utils.multiclass import type_of_target
 
-from metaest._checks import Kind, check_targets
+from metaest._checks import Kind, check_groups, check_targets, find_kind
 from metaest._torch import draw_seed
 from metaest.episodes import EpisodeShape, IntRange, group_rows
-from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
-from metaest.model_selection._checks import check_count, check_groups, check_seed, count_rows
+from metaest.exceptions import EpisodeError, TaskError
+from metaest.model_selection._checks import check_count, check_seed, count_rows
 
 __all__ = ["EpisodicSplit"]
 
@@ -203,20 +202,3 @@ def _draw(
         return episode.support, episode.query
     episode = shape.draw_rows(len(task.rows), rng)
     return task.rows[episode.support], task.rows[episode.query]
-
-
-def find_kind(y: np.ndarray, kind: str = "auto") -> Kind:
-    """Return "classification" or "regression".
-
-    Raises
-    ------
-    InvalidParameterError
-        If `kind` is neither, nor "auto".
-    """
-    if kind == "auto":
-        return "regression" if type_of_target(y) == "continuous" else "classification"
-    if kind not in ("classification", "regression"):
-        raise InvalidParameterError(
-            f"kind must be 'auto', 'classification' or 'regression', got {kind!r}."
-        )
-    return kind  # type: ignore[return-value]

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 
-from metaest._checks import check_targets
+from metaest._checks import check_groups, check_targets, find_kind
 from metaest._torch import draw_seed
 from metaest.exceptions import EpisodeError, TaskError
-from metaest.model_selection._checks import check_count, check_groups, check_seed, count_rows
-from metaest.model_selection._split import find_kind
+from metaest.model_selection._checks import check_count, check_seed, count_rows
 
 __all__ = ["TaskSplit"]
 

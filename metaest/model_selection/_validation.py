@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, Literal
 
@@ -13,13 +13,14 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import indexable
 from sklearn.utils.parallel import Parallel, delayed
 
-from metaest._checks import check_targets
+from metaest._checks import check_episodes, check_groups, check_targets, find_kind
 from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
-from metaest.model_selection._checks import check_groups, count_rows
+from metaest.model_selection._checks import count_rows
 from metaest.model_selection._result import EpisodeScores
 from metaest.model_selection._run import Episode, EpisodeResult, run_chunk
 from metaest.model_selection._scoring import Scoring, make_scorer, name_score
-from metaest.model_selection._split import EpisodicSplit, find_kind
+from metaest.model_selection._split import EpisodicSplit
+from metaest.model_selection._task_split import TaskSplit
 
 __all__ = ["cross_validate_episodes"]
 
@@ -124,7 +125,7 @@ def cross_validate_episodes(
         groups = check_groups(groups, len(labels))
     X, y = indexable(X, y)
     cv, kind = _check_cv(cv, labels, estimators)
-    episodes = _list_episodes(cv, X, y, groups)
+    episodes = _list_episodes(cv, X, y, groups, len(labels))
     results = _run(estimators, X, y, episodes, scoring, n_jobs, error_score, fast, verbose)
     return EpisodeScores(
         _collect_scores(results, error_score),
@@ -164,11 +165,7 @@ def _check_cv(cv: Any, y: np.ndarray, estimators: dict[str, Any]) -> tuple[Any, 
     if cv is None:
         cv = EpisodicSplit(kind="regression" if regress else "auto")
     if not isinstance(cv, EpisodicSplit):
-        if not hasattr(cv, "split") and (isinstance(cv, str) or not isinstance(cv, Iterable)):
-            raise InvalidParameterError(
-                "cv must be a splitter or an iterable of (support, query) row positions, got "
-                f"{cv!r}. Pass EpisodicSplit(n_episodes=600, n_ways=5, n_shots=1)."
-            )
+        _check_splitter(cv)
         return cv, "regression" if regress else find_kind(y)
     kind = find_kind(y, cv.kind)
     if regress and kind == "classification" and cv.kind == "auto":
@@ -180,11 +177,29 @@ def _check_cv(cv: Any, y: np.ndarray, estimators: dict[str, Any]) -> tuple[Any, 
     return cv, kind
 
 
-def _list_episodes(cv: Any, X: Any, y: Any, groups: Any) -> list[Episode]:
+def _check_splitter(cv: Any) -> None:
+    splits = hasattr(cv, "split") or isinstance(cv, Iterable)
+    if not splits or isinstance(cv, (str, type, Mapping)):
+        raise InvalidParameterError(
+            "cv must be a splitter or an iterable of (support, query) row positions, got "
+            f"{cv!r}. Pass EpisodicSplit(n_episodes=600, n_ways=5, n_shots=1)."
+        )
+    if isinstance(cv, TaskSplit):
+        raise InvalidParameterError(
+            "cv=TaskSplit(...) gives folds of other tasks, whose labels no support row has. "
+            "Meta-train on the training rows of each fold, and score on its test rows with "
+            "cv=EpisodicSplit(...)."
+        )
+
+
+def _list_episodes(cv: Any, X: Any, y: Any, groups: Any, n_rows: int) -> list[Episode]:
     pairs = cv.split(X, y, groups) if hasattr(cv, "split") else cv
-    episodes = [(np.asarray(support), np.asarray(query)) for support, query in pairs]
+    episodes = check_episodes(pairs, n_rows)
     if not episodes:
         raise EpisodeError("cv gives no episodes; ask it for at least one.")
+    empty = [number for number, (_, query) in enumerate(episodes) if len(query) == 0]
+    if empty:
+        raise EpisodeError(f"episode {empty[0]} has no query rows to score on.")
     return episodes
 
 

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from metaest._torch import local_seed
-from metaest.exceptions import InvalidParameterError, did_you_mean
+from metaest.exceptions import InvalidParameterError, TaskError, did_you_mean
 from metaest.nets._backbones import MLP, Conv4, ResidualMLP, Standardize
+
+#: Means and standard deviations of inputs lie between these, so that their squares do not
+#: leave single precision once standardised, nor they themselves before.
+_SMALLEST, _LARGEST = 1e-35, 1e37
 
 #: ``factory(input_shape) -> nn.Module`` from (n, *input_shape) to (n, d).
 BackboneFactory = Callable[[tuple[int, ...]], nn.Module]
@@ -55,7 +59,7 @@ def make_embedding(spec: NetSpec, rng: np.random.Generator) -> tuple[nn.Module, 
     Returns
     -------
     embedding : nn.Module
-        From (n, *input_shape) to (n, d).
+        From ``(n, *input_shape)`` to ``(n, d)``.
     d : int
 
     Raises
@@ -65,7 +69,13 @@ def make_embedding(spec: NetSpec, rng: np.random.Generator) -> tuple[nn.Module, 
     """
     factory = _resolve(spec)
     with local_seed(int(rng.integers(2**62))):
-        backbone = factory(spec.input_shape)
+        try:
+            backbone = factory(spec.input_shape)
+        except TypeError as error:
+            raise InvalidParameterError(
+                "backbone must be a factory, backbone(input_shape) -> torch.nn.Module; called with "
+                f"input_shape={spec.input_shape} it failed: {error}."
+            ) from error
         if not isinstance(backbone, nn.Module):
             raise InvalidParameterError(
                 "backbone must be a factory, backbone(input_shape) -> torch.nn.Module; "
@@ -83,21 +93,51 @@ def input_statistics(
 
     Parameters
     ----------
-    parts : list of ndarrays of shape (n_i, *input_shape)
+    parts : list of ndarrays of shape ``(n_i, *input_shape)``
 
     Returns
     -------
     mean, scale : Tensor of shape (n_features,) or (channels, 1, 1)
+
+    Raises
+    ------
+    TaskError
+        If there are values that single precision cannot hold.
     """
     axes = (0, *range(2, 1 + len(input_shape)))
     n = sum(part.size // part.shape[1] for part in parts)
-    mean = sum(part.sum(axis=axes, dtype=np.float64) for part in parts) / n
     shape = (1, -1, *[1] * (len(input_shape) - 1))
-    squares = sum(_sum_squares(part, mean.reshape(shape), axes) for part in parts)
-    scale = np.sqrt(squares / n)
-    scale[scale <= 1e-12 * np.maximum(1.0, np.abs(mean))] = 1.0
+    with np.errstate(over="ignore"):  # told below
+        mean = sum(part.sum(axis=axes, dtype=np.float64) for part in parts) / n
+        squares = sum(_sum_squares(part, mean.reshape(shape), axes) for part in parts)
+        scale = np.sqrt(squares / n)
+    if not (np.abs(mean) + scale < _LARGEST).all():
+        column = int((np.abs(mean) + scale).argmax())
+        raise TaskError(
+            f"X has values beyond {_LARGEST:.0e} in column or channel {column}, which single "
+            "precision cannot hold. Rescale it, take its logarithm, or clip it."
+        )
+    scale[scale <= np.maximum(_SMALLEST, 1e-12 * np.abs(mean))] = 1.0  # constant
     to_tensor = lambda a: torch.from_numpy(a.reshape(shape[1:])).float()  # noqa: E731
     return to_tensor(mean), to_tensor(scale)
+
+
+def target_statistics(y: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of targets (constant ones: 1).
+
+    Raises
+    ------
+    TaskError
+        If there are values that single precision cannot hold.
+    """
+    with np.errstate(over="ignore"):
+        mean, scale = float(y.mean()), float(y.std())
+    if not abs(mean) + scale < _LARGEST:
+        raise TaskError(
+            f"y has values beyond {_LARGEST:.0e}, which single precision cannot hold. Rescale it, "
+            "or learn its logarithm (TransformedTargetRegressor)."
+        )
+    return mean, scale if scale > max(_SMALLEST, 1e-12 * abs(mean)) else 1.0
 
 
 def _sum_squares(part: np.ndarray, mean: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

@@ -19,6 +19,10 @@ def as_task_set(tasks: Any, y: Any = None, groups: Any = None, *, kind: Kind) ->
     y, groups : array-like of shape (n_rows,), default=None
     kind : {"classification", "regression"}
     """
+    if isinstance(tasks, TaskSet) and (y is not None or groups is not None):
+        raise TaskError(
+            "fit_meta got a TaskSet and also y or groups; the set holds its own: leave them out."
+        )
     if groups is not None:
         if y is None:
             raise TaskError("fit_meta got groups but no y; call fit_meta(X, y, groups=groups).")

@@ -13,7 +13,7 @@ from metaest._checks import (
     check_rows,
     check_targets,
     feature_names_of,
-    kind_of,
+    find_kind,
 )
 from metaest.exceptions import TaskError
 
@@ -43,6 +43,8 @@ class Task:
     ------
     TaskError
         If the task is empty, not finite, has one class, or X and y differ in length.
+    InvalidParameterError
+        If `kind` is none of the three.
 
     Examples
     --------
@@ -59,10 +61,10 @@ class Task:
         self.feature_names = feature_names_of(X)
         self.X = check_rows(X, label)
         self.y = check_targets(y, len(self.X), label)
-        self.kind: Kind = kind_of(self.y) if kind == "auto" else kind
+        self.kind: Kind = find_kind(self.y, kind)
         if self.kind == "regression":
             self.y = check_numeric_targets(self.y, label)
-        elif kind == "classification" and kind_of(self.y) == "regression":
+        elif kind == "classification" and find_kind(self.y) == "regression":
             raise TaskError(
                 f"y of {label} has real numbers, no labels. For regression use "
                 "MetaFewShotRegressor; to classify, cut the numbers into classes first "

@@ -8,15 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-from sklearn.utils import column_or_1d
 
 from metaest._checks import (
     Kind,
-    check_no_missing,
+    check_groups,
     check_rows,
     check_targets,
     feature_names_of,
-    kind_of,
+    find_kind,
 )
 from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.tasks._task import Task
@@ -54,6 +53,10 @@ class TaskSet(Sequence[Task]):
     def __init__(self, tasks: Iterable[Task], *, augment: Augment | None = None) -> None:
         self._tasks = list(tasks)
         self.augment = augment
+        if augment is not None and not callable(augment):
+            raise InvalidParameterError(
+                f"augment must be a function augment(x, generator) -> x, got {augment!r}."
+            )
         if not self._tasks:
             raise TaskError("the task set is empty; pass at least one task.")
         for task in self._tasks:
@@ -111,13 +114,8 @@ class TaskSet(Sequence[Task]):
         names = feature_names_of(X)
         X = check_rows(X, "the table")
         y = check_targets(y, len(X), "the table")
-        groups = column_or_1d(groups)
-        if len(groups) != len(X):
-            raise TaskError(
-                f"groups must have one entry per row: expected {len(X)}, got {len(groups)}."
-            )
-        groups = check_no_missing(groups, "groups")
-        resolved = kind_of(y) if kind == "auto" else kind
+        groups = check_groups(groups, len(X))
+        resolved = find_kind(y, kind)
         tasks = []
         for group in np.unique(groups):
             rows = np.flatnonzero(groups == group)
@@ -164,6 +162,22 @@ class TaskSet(Sequence[Task]):
         """Shape of one row, or None where the tasks differ."""
         shapes = {task.input_shape for task in self._tasks}
         return shapes.pop() if len(shapes) == 1 else None
+
+    def check_input_shape(self) -> tuple[int, ...]:
+        """Return the shape of a row in all tasks.
+
+        Raises
+        ------
+        TaskError
+            If the tasks differ in it.
+        """
+        if self.input_shape is None:
+            shapes = sorted({task.input_shape for task in self._tasks})
+            raise TaskError(
+                f"the tasks differ in their columns: rows of shapes {shapes}. Give all tasks the "
+                "same columns, in the same order."
+            )
+        return self.input_shape
 
     @property
     def feature_names(self) -> np.ndarray | None:

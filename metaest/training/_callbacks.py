@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from metaest._torch import state_to_cpu
 from metaest.episodes import EpisodeBatch
-from metaest.exceptions import CheckpointError
+from metaest.exceptions import CheckpointError, InvalidParameterError
 from metaest.training._net import EpisodeNet, EpisodeRounds
 
 
@@ -81,11 +81,13 @@ class KeepBest(Callback):
         return net.validate(self.batches) if self.batches else (math.nan, math.nan)
 
     def _consider(self, net: EpisodeNet, loss: float, score: float) -> bool:
-        better = not self.batches or score > self.score
+        weights = net.module_.state_dict()
+        better = not self.batches or score > self.score  # a NaN is never better
+        better = better and all(bool(value.isfinite().all()) for value in weights.values())
         self.misses = 0 if better else self.misses + 1
-        if better:
-            self.score = score
-            self.weights = state_to_cpu(net.module_.state_dict())
+        if better or not self.weights:  # the start, however bad
+            self.score = -math.inf if math.isnan(score) else score
+            self.weights = state_to_cpu(weights)
         return better
 
 
@@ -124,9 +126,12 @@ class Checkpoint(Callback):
         Raises
         ------
         CheckpointError
-            If it is of another run, or cannot be read.
+            If it is of another run, or cannot be read, or the folder cannot be written to.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None:
+            return
+        _check_folder(self.path.parent)
+        if not self.path.exists():
             return
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -150,7 +155,6 @@ class Checkpoint(Callback):
 
     def _write(self, net: EpisodeNet) -> None:
         assert self.path is not None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(f".{os.getpid()}.part")
         keep = self.keep_best
         torch.save(
@@ -214,7 +218,42 @@ class RoundTimer(Callback):
         row["batches"] = []
 
 
-def ended_by_early_stopping(callbacks: Sequence[Any]) -> bool:
+def _check_folder(folder: Path) -> None:
+    """Make the folder, before any training: what cannot be kept is not worth the time."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "no permission to write"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise CheckpointError(
+            f"checkpoint={str(folder)!r} must be a folder to write to: {reason}. Pass another path."
+        )
+
+
+def check_callbacks(callbacks: Any) -> list[Any]:
+    """Return the callbacks as a list: skorch's, classes of them, or pairs (name, callback).
+
+    Raises
+    ------
+    InvalidParameterError
+        If they are something else.
+    """
+    if callbacks is None:
+        return []
+    found = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for item in found:
+        inner = item[1] if isinstance(item, (tuple, list)) and len(item) == 2 else item
+        cls = inner if isinstance(inner, type) else type(inner)
+        if not issubclass(cls, Callback):
+            raise InvalidParameterError(
+                "callbacks must be a list of skorch callbacks (skorch.callbacks.Callback), got "
+                f"{item!r}."
+            )
+    return found
+
+
+def ended_by_early_stopping(net: EpisodeNet) -> bool:
     """Whether one of skorch's own EarlyStopping callbacks (which interrupt) has had enough."""
-    found = (c for c in callbacks if isinstance(c, EarlyStopping))
+    found = (c for _, c in net.callbacks_ if isinstance(c, EarlyStopping))
     return any(getattr(c, "misses_", 0) >= c.patience for c in found)

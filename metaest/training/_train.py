@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +19,10 @@ from skorch.callbacks import GradientNormClipping
 from metaest._checks import check_int_range
 from metaest._torch import resolve_device
 from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
-from metaest.exceptions import InvalidParameterError, MetaTrainingWarning, TaskError
+from metaest.exceptions import InvalidParameterError, MetaTrainingWarning
 from metaest.learners import Learner
 from metaest.nets import NetSpec
-from metaest.nets._spec import input_statistics
+from metaest.nets._spec import input_statistics, target_statistics
 from metaest.tasks import TaskSet
 from metaest.training._callbacks import (
     Checkpoint,
@@ -29,6 +30,7 @@ from metaest.training._callbacks import (
     Progress,
     RoundTimer,
     Schedule,
+    check_callbacks,
     ended_by_early_stopping,
 )
 from metaest.training._net import EpisodeNet, EpisodeRounds
@@ -88,6 +90,7 @@ def meta_train(
     patience : int or None, default=None
         Stop after so many rounds without gain on the held-out tasks.
     callbacks : list of skorch callbacks, default=None
+        Also classes of them, or pairs (name, callback).
     checkpoint : path, default=None
         Folder for a checkpoint after each round. A run that was cut off and is called again with
         the same settings goes on from there and ends with the same weights.
@@ -115,8 +118,10 @@ def meta_train(
     Warns
     -----
     MetaTrainingWarning
-        If interrupted (Ctrl-C): the weights of the best finished round are kept.
+        If interrupted (Ctrl-C): the weights of the best finished round are kept. If the loss is
+        not finite: the best weights before that are kept.
     """
+    own_callbacks = check_callbacks(callbacks)
     _check(n_episodes, meta_batch_size, meta_lr, lr_schedule, patience)
     target_device = resolve_device(device)
     shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
@@ -141,10 +146,11 @@ def meta_train(
         autocast=autocast,
         lr=meta_lr,
         device=str(target_device),
-        callbacks=[*own, *(callbacks or []), saver],
+        callbacks=[*own, *own_callbacks, saver],
     ).initialize()
     saver.restore(net)
-    _fit(net, rounds, keep_best, callbacks or [], folder)
+    _fit(net, rounds, keep_best, folder)
+    _warn_if_diverged(net)
     return _collect(net, spec, keep_best, tasks.feature_names)
 
 
@@ -168,7 +174,6 @@ def _fit(
     net: EpisodeNet,
     rounds: EpisodeRounds,
     keep_best: KeepBest,
-    callbacks: Sequence[Any],
     folder: Path | None,
 ) -> None:
     """Run the rounds that are left; an interrupt keeps the best finished one."""
@@ -176,7 +181,7 @@ def _fit(
     try:
         net.fit_loop(rounds, epochs=rounds.n_rounds - len(net.history))
     except KeyboardInterrupt:
-        if not keep_best.stopped and not ended_by_early_stopping(callbacks):
+        if not keep_best.stopped and not ended_by_early_stopping(net):
             done = sum("valid_best" in row for row in net.history)
             again = (
                 "Call fit_meta again with the same settings to go on."
@@ -191,6 +196,19 @@ def _fit(
             )
     finally:
         net.notify("on_train_end", X=rounds, y=None)
+
+
+def _warn_if_diverged(net: EpisodeNet) -> None:
+    losses = [row["train_loss"] for row in net.history if "train_loss" in row]
+    bad = [number for number, loss in enumerate(losses, 1) if not math.isfinite(loss)]
+    if bad:
+        warnings.warn(
+            f"meta-training diverged: its loss is not finite from round {bad[0]} on; the best "
+            "weights before that are kept. Lower meta_lr or the learner's step size (inner_lr), "
+            "or rescale extreme columns.",
+            MetaTrainingWarning,
+            stacklevel=4,
+        )
 
 
 def _check(
@@ -209,27 +227,20 @@ def _check(
 
 
 def _spec_of(tasks: TaskSet, backbone: Any) -> NetSpec:
-    if tasks.input_shape is None:
-        shapes = sorted({task.input_shape for task in tasks})
-        raise TaskError(
-            f"the tasks differ in their columns: rows of shapes {shapes}. Give all tasks the "
-            "same columns, in the same order."
-        )
-    parts = [task.X for task in tasks]
+    input_shape = tasks.check_input_shape()
     return NetSpec(
-        tasks.input_shape,
+        input_shape,
         tasks.kind,
         int(tasks.class_offsets[-1]) if tasks.kind == "classification" else 1,
         backbone,
-        input_statistics(parts, tasks.input_shape),
+        input_statistics([task.X for task in tasks], input_shape),
     )
 
 
 def _target_statistics(tasks: TaskSet) -> tuple[float, float]:
     if tasks.kind == "classification":
         return 0.0, 1.0
-    y = np.concatenate([task.y for task in tasks])
-    return float(y.mean()), float(y.std()) or 1.0
+    return target_statistics(np.concatenate([task.y for task in tasks]))
 
 
 def _validation_batches(

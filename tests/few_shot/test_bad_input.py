@@ -333,3 +333,56 @@ def test_checkpoint_of_another_run(small, task, tmp_path):
 def test_checkpoint_without_a_seed(small, task, tmp_path):
     with pytest.raises(InvalidParameterError, match="checkpoint= needs an int as random_state"):
         small.set_params(random_state=None).fit_meta(*task, checkpoint=tmp_path)
+
+
+# Values that lead nowhere
+
+
+def test_predictions_are_finite_or_an_error(clf, meta_fitted, task, line):
+    X, y = task
+    with pytest.raises(TaskError, match=r"not finite.*Scale X and y.*inner_lr"):
+        clf.fit(X * 1e300, y)  # MAML: its steps diverge
+    with pytest.raises(TaskError, match=r"not finite"):
+        meta_fitted("regression", "maml").fit(line[0] * 1e300, line[1])
+    protonet = meta_fitted("classification", "protonet").fit(X, y)
+    with pytest.raises(TaskError, match=r"not finite"):
+        protonet.predict(X * 1e300)  # squared distances overflow
+    with pytest.raises(TaskError, match=r"not finite"):
+        protonet.predict_episodes(np.r_[X, X * 1e300], np.r_[y, y], [(np.r_[0:48], np.r_[48:96])])
+
+
+@pytest.mark.parametrize("missing", [None, pd.NA, np.nan])
+def test_missing_labels(clf, task, missing):
+    labels = pd.Series(task[1]).astype(str).astype(object)
+    labels[5] = missing
+    with pytest.raises(TaskError, match=r"y has 1 missing values \(first at row 5\); drop"):
+        clf.fit(task[0], labels)
+
+
+def test_missing_targets(reg, line):
+    y = line[1].copy()
+    y[0] = np.nan
+    with pytest.raises(ValueError, match=r"Input y contains NaN\.\nDrop the rows whose target"):
+        reg.fit(line[0], y)
+
+
+@pytest.mark.parametrize(
+    ("column", "remedy"),
+    [
+        (pd.Categorical(["u", "v"] * 24), "Encode strings and categories"),
+        (pd.Series([1, pd.NA] * 24, dtype=object), "Put an imputer first"),
+        (pd.Series([pd.Timestamp("2020")] * 48), "Turn dates into numbers"),
+    ],
+)
+def test_columns_that_are_no_numbers(clf, task, column, remedy):
+    frame = pd.DataFrame(task[0], columns=list("abcd"))
+    with pytest.raises((ValueError, TypeError), match=remedy):
+        clf.fit(frame.assign(d=column), task[1])
+    with pytest.raises((ValueError, TypeError), match=remedy):
+        clf.fit(frame, task[1]).predict(frame.assign(d=column))
+
+
+@pytest.mark.parametrize("episode", [([0, 999], [1]), ([0], []), ([], [0]), 3])
+def test_episodes_that_are_none(clf, task, episode):
+    with pytest.raises((EpisodeError, TaskError), match=r"episode 0|at least 2 classes"):
+        clf.predict_episodes(*task, [episode])

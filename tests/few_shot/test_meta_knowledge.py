@@ -7,6 +7,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier
@@ -189,3 +190,22 @@ def test_fit_meta_twice_with_a_seed_is_the_same(task):
     np.testing.assert_array_equal(clf.fit_meta(X, y).fit(X, y).predict_proba(X), first)
     clf.set_params(random_state=4)
     assert not np.array_equal(clf.fit_meta(X, y).fit(X, y).predict_proba(X), first)
+
+
+def test_meta_training_in_threads_is_as_alone(meta_fitted, task):
+    alone = meta_fitted("classification", "protonet").set_params(n_episodes=8)
+    X, y = task
+
+    def weights(_):
+        return clone(alone).fit_meta(X, y).meta_state_.weights
+
+    first, *others = joblib.Parallel(4, backend="threading")(map(joblib.delayed(weights), range(8)))
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_rows_of_another_byte_order(meta_fitted, task):
+    clf = meta_fitted("classification", "protonet").set_params(n_episodes=8)
+    X, y = task
+    here, there = (clone(clf).fit_meta(rows, y).fit(rows, y) for rows in (X, X.astype(">f8")))
+    np.testing.assert_array_equal(here.predict_proba(X), there.predict_proba(X.astype(">f8")))

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
-from metaest.model_selection import EpisodicSplit, cross_validate_episodes
+from metaest.model_selection import EpisodicSplit, TaskSplit, cross_validate_episodes
 from tests.model_selection.fakes import Fails, NearestMean
 
 MODELS = {
@@ -198,7 +198,16 @@ BAD = [
     ({"y": np.arange(3)}, TaskError, "differ in length: 160 rows, 3 targets"),
     ({"groups": [1, 2]}, TaskError, "one entry per row: expected 160, got 2"),
     ({"cv": 5}, InvalidParameterError, r"cv must be a splitter.*EpisodicSplit\(n_episodes"),
+    ({"cv": "5"}, InvalidParameterError, "cv must be a splitter.*got '5'"),
+    ({"cv": EpisodicSplit}, InvalidParameterError, "cv must be a splitter.*got <class"),
+    ({"cv": {"a": 1}}, InvalidParameterError, "cv must be a splitter.*got {'a': 1}"),
+    ({"cv": TaskSplit(2)}, InvalidParameterError, r"no support row has.*cv=EpisodicSplit\("),
     ({"cv": []}, EpisodeError, "no episodes"),
+    ({"cv": [([0, 20], [999])]}, EpisodeError, "episode 0 must be a pair.*999 is out of bounds"),
+    ({"cv": [([0.5, 20], [1])]}, EpisodeError, "episode 0 must be a pair.*integer"),
+    ({"cv": [([0, 20], [1]), ([0, 20],)]}, EpisodeError, "episode 1 must be a pair"),
+    ({"cv": [([], [1])]}, EpisodeError, "episode 0 has no support rows"),
+    ({"cv": [([0, 20], [])]}, EpisodeError, "episode 0 has no query rows"),
     ({"cv": EpisodicSplit(n_ways=9)}, EpisodeError, "n_ways=8 or less"),
     ({"estimator": {}}, InvalidParameterError, "empty dict"),
     ({"estimator": GaussianNB}, InvalidParameterError, "must be an instance with a fit method"),
@@ -207,6 +216,8 @@ BAD = [
     ({"estimator": Fails(always=True), "error_score": 0}, EpisodeError, "60 of 60 episodes"),
     ({"confidence": 95}, InvalidParameterError, r"confidence must be a float in \(0, 1\), got 95"),
     ({"error_score": "nan"}, InvalidParameterError, "error_score must be 'raise' or a number"),
+    ({"scoring": 3}, InvalidParameterError, "scoring must be a scorer's name.*got 3"),
+    ({"scoring": {"a": 3}}, InvalidParameterError, "scoring must be a scorer's name.*got {'a': 3}"),
     ({"scoring": "acuracy"}, InvalidParameterError, "Did you mean 'accuracy'"),
     ({"scoring": lambda e, X, y: "high"}, InvalidParameterError, "must give a number, got str"),
     ({"scoring": lambda e, X, y: [1, 2]}, InvalidParameterError, "must give a number, got list"),
@@ -235,3 +246,13 @@ def test_results_need_pandas_and_matplotlib_only_when_asked(blobs, cv, monkeypat
         result.summary().to_frame()
     with pytest.raises(ImportError, match=r"plot needs the package 'matplotlib'.*metaest\[plot\]"):
         result.plot()
+
+
+def test_masks_are_as_good_as_positions(blobs):
+    X, y = blobs
+    support, query = np.arange(160) % 2 == 0, np.arange(160) % 2 == 1
+    masks = cross_validate_episodes(GaussianNB(), X, y, cv=[(support, query)])
+    rows = [(np.flatnonzero(support), np.flatnonzero(query))]
+    positions = cross_validate_episodes(GaussianNB(), X, y, cv=rows)
+    assert repr(masks) == repr(positions)
+    assert masks.to_frame()["n_shots"].tolist() == positions.to_frame()["n_shots"].tolist() == [10]

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from metaest.exceptions import InvalidParameterError
+from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.nets import BACKBONES, MLP, Conv4, NetSpec, ResidualMLP, Standardize, make_embedding
-from metaest.nets._spec import input_statistics
+from metaest.nets._spec import input_statistics, target_statistics
 
 
 def _embedding(input_shape: tuple[int, ...] = (3,), backbone="auto", kind="classification", **kw):
@@ -189,3 +189,30 @@ def test_weights_come_from_the_generator() -> None:
     first, same, other = (net[1][0].weight for net in nets)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_statistics_of_small_and_of_constant_columns() -> None:
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=50) * 1e-20, np.full(50, 0.1), np.zeros(50)]
+    _, scale = input_statistics([X], (3,))
+    np.testing.assert_allclose(scale.numpy(), [X[:, 0].std(), 1, 1], rtol=1e-6)
+
+
+def test_values_that_single_precision_cannot_hold() -> None:
+    with pytest.raises(TaskError, match=r"X has values beyond .* in column or channel 1"):
+        input_statistics([np.array([[1.0, 1e300], [2.0, -1e300]])], (2,))
+    with pytest.raises(TaskError, match="y has values beyond"):
+        target_statistics(np.array([1e300, -1e300]))
+
+
+def test_statistics_of_targets() -> None:
+    assert target_statistics(np.array([1.0, 3.0])) == (2.0, 1.0)
+    assert target_statistics(np.full(7, 0.1)) == (pytest.approx(0.1), 1.0)
+
+
+def test_a_factory_that_fails_is_named() -> None:
+    spec = NetSpec((4,), backbone=nn.Linear)
+    with pytest.raises(
+        InvalidParameterError, match=r"input_shape=\(4,\) it failed: .*out_features"
+    ):
+        make_embedding(spec, np.random.default_rng(0))

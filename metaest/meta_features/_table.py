@@ -1,0 +1,160 @@
+"""A table of any kind, one column at a time, without pandas of our own."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import numbers
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from metaest.exceptions import TaskError
+
+ColumnKind = Literal["numeric", "categorical"]
+_EPOCH = datetime.datetime(1970, 1, 1)  # time zones are dropped on both sides
+_NAN_BITS = np.uint64(0x7FF8000000000000)
+
+
+class Column(NamedTuple):
+    """One column: numbers with NaN for a gap, or codes with -1 for a gap."""
+
+    kind: ColumnKind
+    values: np.ndarray  # (n_rows,) float64 or int64
+    levels: Sequence[str] = ()
+
+
+class Table:
+    """Columns of a DataFrame (pandas, polars), an array or nested lists.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (n_rows, n_columns)
+        More axes than two are flattened into columns; one axis is one column.
+    label : str
+        Names the data set in messages.
+
+    Attributes
+    ----------
+    n_rows, n_columns : int
+    """
+
+    def __init__(self, X: Any, label: str) -> None:
+        if sp.issparse(X):
+            raise TaskError(f"X of {label} is sparse; pass X.toarray() or fewer columns.")
+        self._frame: Any = X if hasattr(X, "columns") and hasattr(X, "shape") else None
+        self._array = None if self._frame is not None else _as_matrix(X, label)
+        shape = X.shape if self._array is None else self._array.shape
+        self.n_rows, self.n_columns = int(shape[0]), int(shape[1])
+        if self.n_rows == 0 or self.n_columns == 0:
+            raise TaskError(
+                f"X of {label} has {self.n_rows} rows and {self.n_columns} columns; at least one "
+                "of each is needed."
+            )
+
+    def raw(self, index: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return a column as it came, or the chosen rows of it, as an array."""
+        if self._array is not None:
+            values = self._array[:, index]
+            return values if rows is None else values[rows]
+        if hasattr(self._frame, "iloc"):
+            series = self._frame.iloc[:, index]
+            return np.asarray(series if rows is None else series.iloc[rows])
+        series = self._frame[:, index]  # polars
+        return np.asarray(series.to_numpy() if rows is None else series.to_numpy()[rows])
+
+    def column(self, index: int, rows: np.ndarray | None = None) -> Column:
+        """Return a column, or the chosen rows of it, as numbers or codes."""
+        return parse(self.raw(index, rows))
+
+
+def parse(raw: np.ndarray) -> Column:
+    """Read a column as numbers (also dates, as seconds) or as categories (also bools)."""
+    if raw.dtype.kind in "iuf":
+        return Column("numeric", raw.astype(np.float64))
+    if raw.dtype.kind in "mM":
+        unit = "datetime64[us]" if raw.dtype.kind == "M" else "timedelta64[us]"
+        seconds = raw.astype(unit).astype(np.int64) / 1e6
+        return Column("numeric", np.where(np.isnat(raw), np.nan, seconds))
+    if raw.dtype.kind == "c":
+        return Column("numeric", np.abs(raw).astype(np.float64))
+    codes, uniques = _factorize(raw.tolist())
+    if (as_float := _all_numbers(uniques)) is not None:
+        return Column("numeric", np.append(as_float, np.nan)[codes])
+    return Column("categorical", codes, [_text(value) for value in uniques])
+
+
+def cell_hashes(column: Column) -> np.ndarray:
+    """Hash each value to 64 bits; equal values of any table hash alike. Shape (n_rows,)."""
+    if column.kind == "numeric":
+        bits = (column.values + 0.0).view(np.uint64)  # + 0.0: the zeros of both signs are one
+        bits = np.where(np.isnan(column.values), _NAN_BITS, bits)
+        return mix(bits)
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in column.levels]
+    of_levels = np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    return mix(np.append(of_levels, _NAN_BITS)[column.values])
+
+
+def mix(bits: np.ndarray) -> np.ndarray:
+    """Scramble 64-bit integers (the finaliser of splitmix64)."""
+    with np.errstate(over="ignore"):
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _as_matrix(X: Any, label: str) -> np.ndarray:
+    try:
+        array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+    except ValueError as error:
+        raise TaskError(f"X of {label} cannot be read as a table: {error}") from error
+    if array.ndim == 0:
+        raise TaskError(f"X of {label} must be a table, got {type(X).__name__}.")
+    if array.ndim == 1 and len(array) and isinstance(array[0], (list, tuple, np.ndarray)):
+        raise TaskError(f"X of {label} has rows of different lengths.")
+    return array.reshape(len(array), -1) if array.size else array.reshape(len(array), 0)
+
+
+def _factorize(values: list[Any]) -> tuple[np.ndarray, list[Any]]:
+    index: dict[Any, int] = {}
+    codes = np.empty(len(values), dtype=np.int64)
+    for i, value in enumerate(values):
+        if is_missing(value):
+            codes[i] = -1
+            continue
+        try:
+            codes[i] = index.setdefault(value, len(index))
+        except TypeError:  # a list, a dict
+            codes[i] = index.setdefault(repr(value), len(index))
+    return codes, list(index)
+
+
+def is_missing(value: Any) -> bool:
+    """Tell None, NaN, NaT and pandas' NA from values."""
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _all_numbers(uniques: list[Any]) -> np.ndarray | None:
+    """Return the values as floats if all are numbers or all are dates."""
+    if all(isinstance(v, numbers.Real) and not isinstance(v, (bool, np.bool_)) for v in uniques):
+        return np.array([float(v) for v in uniques])
+    if all(isinstance(v, datetime.date) for v in uniques):
+        return np.array([_seconds(v) for v in uniques])
+    return None
+
+
+def _seconds(value: datetime.date) -> float:
+    if not isinstance(value, datetime.datetime):
+        return (value.toordinal() - _EPOCH.toordinal()) * 86400.0
+    return (value.replace(tzinfo=None) - _EPOCH).total_seconds()
+
+
+def _text(value: Any) -> str:
+    return str(value)

@@ -1,0 +1,109 @@
+"""One past search, and how it is written into an Optuna study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from metaest.exceptions import HistoryError
+
+PREFIX = "metaest:"
+FORMAT_VERSION = 1
+VERSION_KEY = PREFIX + "version"
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """One past search.
+
+    Parameters
+    ----------
+    task : str
+        What was searched on, and the name of the Optuna study.
+    space : dict of str to optuna distribution
+        What was searched.
+    direction : {"maximize", "minimize"}
+    metric : str or None
+        What the values are, where that is known.
+    meta_features : dict of str to float, or None
+        Of the data set.
+    fingerprint : str or None
+        Of the data set's contents.
+    trials : tuple of optuna.trial.FrozenTrial
+        Finished trials (complete, pruned, failed), in order.
+    """
+
+    task: str
+    space: Mapping[str, BaseDistribution]
+    direction: str
+    metric: str | None = None
+    meta_features: Mapping[str, float] | None = None
+    fingerprint: str | None = None
+    trials: tuple[FrozenTrial, ...] = field(default=(), repr=False)
+
+    @property
+    def complete_trials(self) -> list[FrozenTrial]:
+        """The trials that have a value."""
+        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all values are the same, so that they rank nothing."""
+        return len({trial.value for trial in self.complete_trials}) < 2
+
+
+def attributes(record: SearchRecord) -> dict[str, Any]:
+    """Return the user attributes of a record's study; the version, which marks it, comes last."""
+    return {
+        PREFIX + "task": record.task,
+        PREFIX + "space": {n: json.loads(distribution_to_json(d)) for n, d in record.space.items()},
+        PREFIX + "metric": record.metric,
+        PREFIX + "meta_features": None
+        if record.meta_features is None
+        else dict(record.meta_features),
+        PREFIX + "fingerprint": record.fingerprint,
+        VERSION_KEY: FORMAT_VERSION,
+    }
+
+
+def read_record(
+    study_name: str, direction: str, attrs: Mapping[str, Any], trials: list[FrozenTrial]
+) -> SearchRecord:
+    """Read a record from a study with our attributes.
+
+    Raises
+    ------
+    HistoryError
+        If a newer metaest wrote it, or an attribute is damaged.
+    """
+    version = attrs[VERSION_KEY]
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise HistoryError(
+            f"study {study_name!r} was written in format {version!r} by a newer metaest; this one "
+            f"reads up to {FORMAT_VERSION}. Upgrade with: pip install -U metaest"
+        )
+    try:
+        space = attrs[PREFIX + "space"]
+        return SearchRecord(
+            task=attrs[PREFIX + "task"],
+            space={name: json_to_distribution(json.dumps(d)) for name, d in space.items()},
+            direction=direction,
+            metric=attrs.get(PREFIX + "metric"),
+            meta_features=attrs.get(PREFIX + "meta_features"),
+            fingerprint=attrs.get(PREFIX + "fingerprint"),
+            trials=tuple(trial for trial in trials if trial.state.is_finished()),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise HistoryError(
+            f"study {study_name!r} has damaged metaest attributes ({error!r}); delete it with "
+            "optuna.delete_study and add the search again."
+        ) from error

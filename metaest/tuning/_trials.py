@@ -1,0 +1,151 @@
+"""Checked Optuna trials from plain parameters and values, and spaces from studies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from metaest.exceptions import HistoryError, did_you_mean
+
+
+def check_space(space: Any) -> dict[str, BaseDistribution]:
+    """Return the space as a dict of name to Optuna distribution, or raise HistoryError."""
+    if not isinstance(space, Mapping) or not space:
+        raise HistoryError(
+            "space must be a dict of parameter name to Optuna distribution, such as "
+            f"{{'C': FloatDistribution(1e-3, 1e3, log=True)}}; got {space!r}."
+        )
+    for name, distribution in space.items():
+        known = (FloatDistribution, IntDistribution, CategoricalDistribution)
+        if not isinstance(distribution, known):
+            raise HistoryError(
+                f"space[{name!r}] must be an Optuna Float-, Int- or CategoricalDistribution, got "
+                f"{distribution!r}."
+            )
+    return dict(space)
+
+
+def make_trials(
+    params: Any, values: Any, space: Mapping[str, BaseDistribution], task: str
+) -> list[FrozenTrial]:
+    """Make finished trials; one whose value is not finite has failed.
+
+    Raises
+    ------
+    HistoryError
+        If lengths differ, a parameter is unknown, or a value is not in the space.
+    """
+    rows = _rows(params)
+    scores = _scores(values, task)
+    if len(rows) != len(scores):
+        raise HistoryError(
+            f"params and values of task {task!r} differ in length: {len(rows)} and {len(scores)}."
+        )
+    trials = []
+    for number, (row, score) in enumerate(zip(rows, scores, strict=True)):
+        label = f"trial {number} of task {task!r}"
+        checked = {n: _check_value(n, v, space, label) for n, v in row.items()}
+        trials.append(
+            create_trial(
+                state=TrialState.COMPLETE if np.isfinite(score) else TrialState.FAIL,
+                value=float(score) if np.isfinite(score) else None,
+                params=checked,
+                distributions={name: space[name] for name in checked},
+            )
+        )
+    return trials
+
+
+def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDistribution]:
+    """Return the space that holds every trial of a study.
+
+    Raises
+    ------
+    HistoryError
+        If a parameter changed its type, its scale or its choices during the search.
+    """
+    space: dict[str, BaseDistribution] = {}
+    for trial in trials:
+        for name, own in trial.distributions.items():
+            known = space.get(name, own)
+            merged = known if known == own else _merge(known, own)
+            if merged is None:
+                raise HistoryError(
+                    f"parameter {name!r} of study {study!r} changed during the search from "
+                    f"{known} to {own}; add the parts as searches of their own."
+                )
+            space[name] = merged
+    return space
+
+
+def _merge(a: BaseDistribution, b: BaseDistribution) -> BaseDistribution | None:
+    if isinstance(a, FloatDistribution) and isinstance(b, FloatDistribution) and a.log == b.log:
+        low, high = min(a.low, b.low), max(a.high, b.high)
+        return FloatDistribution(low, high, log=a.log)
+    if isinstance(a, IntDistribution) and isinstance(b, IntDistribution) and a.log == b.log:
+        return IntDistribution(min(a.low, b.low), max(a.high, b.high), log=a.log)
+    return None
+
+
+def _rows(params: Any) -> list[dict[str, Any]]:
+    if hasattr(params, "columns") and hasattr(params, "iloc"):  # a gap is an inactive parameter
+        columns = [str(name) for name in params.columns]
+        records = params.astype(object).to_numpy().tolist()
+        return [
+            {n: v for n, v in zip(columns, record, strict=True) if not _is_gap(v)}
+            for record in records
+        ]
+    if isinstance(params, Sequence) and all(isinstance(row, Mapping) for row in params):
+        return [dict(row) for row in params]
+    raise HistoryError(
+        "params must be a list of dicts that hold the active parameters only, or a pandas "
+        f"DataFrame; got {type(params).__name__}."
+    )
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+
+
+def _scores(values: Any, task: str) -> np.ndarray:
+    try:
+        scores = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise HistoryError(f"values of task {task!r} must be numbers: {error}") from error
+    if scores.ndim != 1:
+        raise HistoryError(
+            f"values of task {task!r} must be one number per trial, got shape {scores.shape}."
+        )
+    return scores
+
+
+def _check_value(name: str, value: Any, space: Mapping[str, BaseDistribution], label: str) -> Any:
+    if name not in space:
+        raise HistoryError(
+            f"{label} has the parameter {name!r}, which is not in the space "
+            f"({', '.join(space)}).{did_you_mean(name, space)}"
+        )
+    distribution = space[name]
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        internal = distribution.to_internal_repr(value)
+        if isinstance(distribution, IntDistribution) and internal != int(internal):
+            raise ValueError("not a whole number")
+        external = distribution.to_external_repr(internal)
+        create_trial(value=0.0, params={name: external}, distributions={name: distribution})
+    except (TypeError, ValueError, OverflowError) as error:
+        raise HistoryError(
+            f"{label} has {name}={value!r}, which is not in {distribution}. Give the space that "
+            "was searched, or leave out the trial; of a parameter that was not active, leave out "
+            "the name."
+        ) from error
+    return external

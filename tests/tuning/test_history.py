@@ -1,0 +1,300 @@
+"""History: Optuna studies that plain Optuna reads, checked before they are written."""
+
+import multiprocessing
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from sklearn.datasets import load_iris
+
+from metaest.exceptions import HistoryError
+from metaest.meta_features import MetaFeatures
+from metaest.tuning import History
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+SPACE = {
+    "C": FloatDistribution(1e-3, 1e3, log=True),
+    "degree": IntDistribution(1, 5),
+    "kernel": CategoricalDistribution(["linear", "poly"]),
+}
+PARAMS = [
+    {"kernel": "linear", "C": 1.0},
+    {"kernel": "poly", "C": 10.0, "degree": 3},
+    {"kernel": "poly", "C": 0.1, "degree": 1},
+]
+FILES = ["history.db", "history.journal", "history.log"]
+
+
+def draw(n: int, seed: int) -> tuple[list[dict[str, Any]], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    params = [
+        {"C": float(10 ** rng.uniform(-3, 3)), "degree": int(rng.integers(1, 6)), "kernel": "poly"}
+        for _ in range(n)
+    ]
+    return params, rng.random(n)
+
+
+@pytest.fixture(params=[None, *FILES], ids=["memory", *FILES])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return None if request.param is None else str(tmp_path / request.param)
+
+
+def test_trials_come_back_and_plain_optuna_reads_them(storage: Any) -> None:
+    history = History(storage)
+    history.add_trials("one", PARAMS, [0.1, 0.9, np.nan], space=SPACE, metric="accuracy")
+    study = optuna.load_study(study_name="one", storage=history.storage)
+    assert study.best_params == PARAMS[1]
+    assert study.direction.name == "MAXIMIZE"
+    assert study.user_attrs["metaest:metric"] == "accuracy"
+    states = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
+    assert [trial.state for trial in study.trials] == states
+    assert [trial.number for trial in study.trials] == [0, 1, 2]
+    again = (history if storage is None else History(storage)).tasks()
+    assert [record.task for record in again] == ["one"]
+    assert again[0].space == SPACE
+    assert [trial.params for trial in again[0].trials] == PARAMS
+    assert not again[0].is_constant
+    study.optimize(lambda trial: trial.suggest_float("C", 1e-3, 1e3, log=True), n_trials=1)
+    assert len(study.trials) == 4
+
+
+@pytest.mark.parametrize("file", FILES[:2])
+def test_adding_twenty_searches_takes_seconds(file: str, tmp_path: Path) -> None:
+    history = History(tmp_path / file)
+    start = time.process_time()
+    for seed in range(20):
+        history.add_trials(str(seed), *draw(100, seed), space=SPACE)
+    assert time.process_time() - start < 5
+    assert len(history) == 20
+    assert repr(history).startswith("History(20 searches, 2000 trials")
+
+
+def test_a_study_is_copied_with_pruned_and_failed_trials(storage: Any) -> None:
+    study = optuna.create_study(study_name="cold", direction="minimize")
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        trial.report(x, 0)
+        if trial.number == 1:
+            raise optuna.TrialPruned
+        return float("nan") if trial.number == 2 else x
+
+    study.optimize(objective, n_trials=5)
+    study.ask()  # still running: left out
+    history = History(storage)
+    X, y = load_iris(return_X_y=True)
+    history.add_study(study, X=X, y=y, task="iris", metric="error")
+    (record,) = history.tasks()
+    assert (record.task, record.direction, record.metric) == ("iris", "minimize", "error")
+    assert [t.state.name[0] for t in record.trials] == list("CPFCC")
+    assert record.trials[1].intermediate_values == study.trials[1].intermediate_values
+    assert record.trials[0].datetime_start is not None
+    assert record.meta_features is not None
+    assert list(record.meta_features) == MetaFeatures().get_feature_names_out().tolist()
+    assert record.fingerprint is not None
+
+
+def test_a_study_in_the_same_storage_is_marked_in_place(storage: Any) -> None:
+    history = History(storage)
+    study = optuna.create_study(storage=history.storage, study_name="own")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    assert len(history) == 0
+    history.add_study(study)
+    assert len(optuna.get_all_study_names(history.storage)) == len(history) == 1
+    with pytest.raises(HistoryError, match="already has a study named 'own'"):
+        history.add_study(study)
+
+
+def test_a_data_frame_and_openml_rows() -> None:
+    history = History()
+    frame = pd.DataFrame(PARAMS)
+    history.add_trials("frame", frame, pd.Series([1, 2, 3]), space=SPACE)
+    assert [trial.params for trial in history.tasks()[0].trials] == PARAMS
+    rows = pd.concat([frame, frame]).assign(task_id=[3] * 3 + [6] * 3, value=range(6), run=0)
+    history.add_openml(rows, space=SPACE, metric="accuracy")
+    assert [record.task for record in history.tasks()] == ["frame", "openml/3", "openml/6"]
+    table = history.to_frame()
+    assert table.shape[0] == 9
+    assert table["params_degree"].isna().sum() == 3
+    with pytest.raises(HistoryError, match="not there: 'value'"):
+        history.add_openml(rows.drop(columns="value"), space=SPACE)
+    with pytest.raises(HistoryError, match="already has"):
+        history.add_openml(rows.assign(task_id=[2] * 3 + [6] * 3), space=SPACE)
+    assert len(history) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"params": [{"degre": 1}]}, r"'degre', which is not in the space .*Did you mean 'degree'"),
+        ({"params": [{"C": 1e6}]}, r"trial 0 of task 'bad' has C=1000000.0, which is not in"),
+        ({"params": [{"degree": 2.5}]}, "degree=2.5"),
+        ({"params": [{"kernel": "rbf"}]}, "kernel='rbf'"),
+        ({"params": [{"C": None}]}, "leave out the name"),
+        ({"params": {"C": [1.0]}}, "list of dicts"),
+        ({"values": [1.0, 2.0]}, "differ in length: 1 and 2"),
+        ({"values": [np.nan]}, "no trial with a finite value"),
+        ({"values": ["good"]}, "must be numbers"),
+        ({"params": [], "values": []}, "nothing to learn"),
+        ({"space": {}}, "space must be a dict"),
+        ({"space": {"C": [1, 2]}}, r"space\['C'\] must be"),
+        ({"direction": "up"}, "direction must be"),
+        ({"task": ""}, "task must be a name"),
+        ({"meta_features": [1.0]}, "meta_features must be a dict"),
+        ({"meta_features": {"a": np.nan}}, "'a' is nan"),
+        ({"X": [[1.0]]}, "both, or neither"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_bad_trials_are_refused_and_nothing_is_added(change: dict[str, Any], match: str) -> None:
+    history = History()
+    given: dict[str, Any] = {"task": "bad", "params": [{"C": 1.0}], "values": [1.0], "space": SPACE}
+    with pytest.raises(HistoryError, match=match):
+        history.add_trials(**given | change)
+    assert optuna.get_all_study_names(history.storage) == []
+
+
+def test_a_taken_name_is_refused(storage: Any) -> None:
+    history = History(storage)
+    history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    with pytest.raises(HistoryError, match="already has a study named 'one'"):
+        history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    assert len(history.tasks()[0].trials) == 3
+
+
+def test_searches_keep_their_own_space_metric_and_direction() -> None:
+    history = History()
+    history.add_trials("a", PARAMS, [1, 1, 1], space=SPACE, metric="accuracy")
+    other = {"C": FloatDistribution(0.0, 1.0)}
+    history.add_trials("b", [{"C": 0.5}], [3.0], space=other, direction="minimize", metric="mse")
+    a, b = history.tasks()
+    assert a.is_constant
+    assert (a.direction, b.direction) == ("maximize", "minimize")
+    assert (a.metric, b.metric) == ("accuracy", "mse")
+    assert b.space == other
+
+
+def test_studies_of_no_use_are_refused() -> None:
+    history = History()
+    with pytest.raises(HistoryError, match="2 objectives"):
+        history.add_study(optuna.create_study(directions=["minimize", "maximize"]))
+    with pytest.raises(HistoryError, match="no trial with a finite value"):
+        history.add_study(optuna.create_study())
+    study = optuna.create_study()
+    study.add_trial(
+        optuna.create_trial(
+            value=1, params={"x": 0.5}, distributions={"x": FloatDistribution(0.1, 1)}
+        )
+    )
+    study.add_trial(
+        optuna.create_trial(
+            value=1, params={"x": 0.5}, distributions={"x": FloatDistribution(0.1, 9, log=True)}
+        )
+    )
+    with pytest.raises(HistoryError, match=r"'x' of study .* changed during the search"):
+        history.add_study(study)
+
+
+def test_ranges_that_grew_are_joined() -> None:
+    study = optuna.create_study()
+    for high in (1, 5):
+        study.optimize(lambda trial, high=high: trial.suggest_float("x", 0, high), n_trials=1)
+    history = History()
+    history.add_study(study)
+    assert history.tasks()[0].space == {"x": FloatDistribution(0, 5)}
+
+
+# ------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("file", FILES[:2])
+def test_a_corrupt_file_is_a_clear_error(file: str, tmp_path: Path) -> None:
+    path = tmp_path / file
+    path.write_bytes(b"this is no history\n" * 500)
+    with pytest.raises(HistoryError, match="is corrupt, or no Optuna storage"):
+        History(path)
+    assert path.read_bytes().startswith(b"this is no history")
+
+
+def test_a_locked_file_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    history = History(f"sqlite:///{path}?timeout=0.1")
+    other = sqlite3.connect(path)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(HistoryError, match="is locked by another process"):
+            history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    finally:
+        other.rollback()
+        other.close()
+    history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    assert len(history) == 1
+
+
+def test_tables_of_a_newer_optuna(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    History(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v99'")
+    connection.close()
+    with pytest.raises(HistoryError, match="another version of Optuna"):
+        History(path)
+
+
+def test_a_record_of_a_newer_metaest_or_a_damaged_one() -> None:
+    history = History()
+    history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    study = optuna.load_study(study_name="one", storage=history.storage)
+    study.set_user_attr("metaest:space", {"C": 1})
+    with pytest.raises(HistoryError, match="damaged metaest attributes"):
+        history.tasks()
+    study.set_user_attr("metaest:version", 2)
+    with pytest.raises(HistoryError, match="by a newer metaest"):
+        history.tasks()
+
+
+@pytest.mark.parametrize(
+    ("storage", "match"),
+    [
+        (3, "storage must be a path"),
+        ("no/such/folder/history.db", r"folder .* does not exist"),
+        ("nosuchdb://host/x", "is corrupt, or no Optuna|cannot be|driver"),
+    ],
+    ids=["type", "folder", "scheme"],
+)
+def test_no_storage(storage: Any, match: str) -> None:
+    with pytest.raises(HistoryError, match=match):
+        History(storage)
+
+
+def _write(path: str, number: int) -> None:
+    history = History(path)
+    for part in range(2):
+        seed = number * 2 + part
+        history.add_trials(str(seed), *draw(20, seed), space=SPACE)
+
+
+@pytest.mark.parametrize("file", FILES[:2])
+def test_ten_processes_lose_nothing(file: str, tmp_path: Path) -> None:
+    path = str(tmp_path / file)  # made by whoever comes first
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_write, args=(path, number)) for number in range(10)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 10
+    records = {record.task: record for record in History(path).tasks()}
+    assert set(records) == {str(seed) for seed in range(20)}
+    for seed in range(20):
+        params, values = draw(20, seed)
+        assert [t.params for t in records[str(seed)].trials] == params
+        assert [t.value for t in records[str(seed)].trials] == values.tolist()
