@@ -28,7 +28,7 @@ from sklearn.neural_network import MLPRegressor
 from metaest import MetaFewShotRegressor
 from metaest.datasets import make_sinusoid_tasks
 from metaest.exceptions import EpisodeError
-from metaest.learners import ANIL, MAML, FineTune, Reptile, RidgeHead
+from metaest.learners import ANIL, MAML, DeepKernelGP, FineTune, Reptile, RidgeHead
 from metaest.model_selection import cross_validate_episodes
 from metaest.nets import MLP
 from metaest.tasks import TaskSet
@@ -48,6 +48,7 @@ RECIPES = {
     "reptile": (Reptile(inner_steps=8, inner_lr=0.02), 0.003, 6_000),
     "ridge": (RidgeHead(), 0.01, 6_000),
     "finetune": (FineTune(l2=1.0), 0.003, 6_000),
+    "deep_kernel_gp": (DeepKernelGP(), 0.01, 6_000),
 }
 #: Parameter that holds the gradient steps of `fit`, and the numbers of them to test.
 STEPS = {
@@ -166,7 +167,8 @@ def print_row(row: dict) -> None:
 
 
 def _format(mean: float, half_width: float) -> str:
-    return f"{mean:.3f} ± {half_width:.3f}" if mean < 100 else "diverges"
+    digits = 3 if mean >= 0.01 else 6
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}" if mean < 100 else "diverges"
 
 
 def parse_setting(text: str) -> tuple[str, object]:

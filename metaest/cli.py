@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from metaest import __version__
 from metaest.exceptions import MetaestError
@@ -47,13 +49,57 @@ def _make_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=_seed, default=0, help="of all that is random (%(default)s)")
     demo.add_argument("--quiet", action="store_true", help="no progress bar")
     demo.set_defaults(run=_run_demo)
+    _add_suggest(commands)
     return parser
+
+
+def _add_suggest(commands: Any) -> None:
+    suggest = commands.add_parser(
+        "suggest", help="rank configurations for a data set, from past searches; runs none of them"
+    )
+    suggest.add_argument("file", help="a CSV file with a header")
+    suggest.add_argument("--target", required=True, metavar="COLUMN", help="what is to be learned")
+    suggest.add_argument(
+        "--estimator",
+        default="all",
+        choices=["all", "svc", "forest", "boosting", "logistic"],
+        help="what is to be tuned (%(default)s)",
+    )
+    suggest.add_argument(
+        "--history",
+        default="embedded",
+        metavar="PATH",
+        help="past searches of your own: a file or a URL (those that come with metaest)",
+    )
+    suggest.add_argument("--n", type=_count, default=5, help="suggestions (%(default)s)")
+    suggest.add_argument("--metric", help="what is to be good (accuracy, or the history's usual)")
+    suggest.add_argument(
+        "--direction", default="maximize", choices=["maximize", "minimize"], help="(%(default)s)"
+    )
+    suggest.add_argument(
+        "--separator", type=_separator, default=",", help="one character (%(default)s)"
+    )
+    suggest.add_argument("--json", action="store_true", help="print JSON")
+    suggest.set_defaults(run=_run_suggest)
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^32 - 1, got {text!r}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _separator(text: str) -> str:
+    text = {r"\t": "\t"}.get(text, text)
+    if len(text) != 1:
+        raise argparse.ArgumentTypeError(f"must be one character, got {text!r}")
+    return text
 
 
 def _run_demo(options: argparse.Namespace) -> int:
@@ -64,4 +110,36 @@ def _run_demo(options: argparse.Namespace) -> int:
         random_state=options.seed,
         progress=not options.quiet,
     )
+    return 0
+
+
+def _run_suggest(options: argparse.Namespace) -> int:
+    from metaest.tuning._suggest import MODELS, suggest
+    from metaest.tuning._suggestion import format_suggestions
+    from metaest.tuning._table_file import read_table
+
+    table = read_table(options.file, options.target, separator=options.separator)
+    found = suggest(
+        options.history,
+        table.X,
+        table.y,
+        options.n,
+        estimator=None if options.estimator == "all" else MODELS[options.estimator](),
+        metric=options.metric,
+        direction=options.direction,
+    )
+    if table.n_left_out:
+        print(f"metaest: left out {table.n_left_out} rows without a target", file=sys.stderr)
+    if options.json:
+        print(json.dumps([suggestion.to_dict() for suggestion in found], indent=2))
+        return 0
+    print(f"{options.file}: {len(table.X)} rows, {table.X.shape[1]} columns and {options.target!r}")
+    print("Estimates from past searches; nothing was run on this file. Try in this order:\n")
+    print(format_suggestions(found))
+    if options.history == "embedded":
+        print(
+            "\n'of the best': from the worst (0 %) to the best (100 %) score known on a data set, "
+            "on average.\nAll but HistGradientBoosting were searched with gaps filled and strings "
+            "encoded,\nSVC and LogisticRegression also with standardised columns."
+        )
     return 0

@@ -21,6 +21,7 @@ __all__ = [
     "MetaestError",
     "MissingDependencyError",
     "NewerVersionError",
+    "SearchWarning",
     "TaskError",
     "UnsupportedTaskError",
 ]
@@ -80,6 +81,10 @@ class MissingDependencyError(MetaestError, ImportError):
 
 class MetaTrainingWarning(UserWarning):
     """Meta-training ended early; the message says what was kept."""
+
+
+class SearchWarning(UserWarning):
+    """A search ended early or could not be recorded; the message says what was kept."""
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

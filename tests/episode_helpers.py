@@ -136,10 +136,11 @@ def build(
 
 
 def output(prediction: Tensor | Gaussian) -> Tensor:
-    """Give log-probabilities (B, Q, C) or means (B, Q): what a caller sees of a prediction."""
+    """Give log-probabilities (B, Q, C), means (B, Q), or means and log-variances (B, Q, 2)."""
     if isinstance(prediction, Gaussian):
-        assert prediction.variance is None
-        return prediction.mean
+        if prediction.variance is None:
+            return prediction.mean
+        return torch.stack([prediction.mean, prediction.variance.log()], -1)
     return prediction.log_softmax(-1)
 
 

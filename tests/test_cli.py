@@ -1,16 +1,23 @@
 """The command line: what it prints, what it writes, how it fails."""
 
 import functools
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from optuna.distributions import FloatDistribution
+from sklearn.datasets import load_diabetes, load_wine
 
 import metaest
 from metaest import demo
 from metaest.cli import main
 from metaest.exceptions import MetaestError
+from metaest.tuning import History
 
 
 @pytest.fixture
@@ -153,3 +160,132 @@ def test_the_picture_is_where_the_demo_says(
     assert main(["demo", "--quiet", "--picture", given]) == 0
     assert f"Picture: {written}" in capsys.readouterr().out
     assert [path.name for path in small_demo.iterdir()] == [written]
+
+
+@pytest.fixture
+def wine(tmp_path: Path) -> str:
+    """Write a table with strings and gaps, and rows without a target."""
+    frame = load_wine(as_frame=True).frame.iloc[:, [0, 1, 9, 13]]
+    frame["target"] = frame["target"].map({0: "barolo", 1: "grignolino", 2: "barbera"})
+    frame["cellar"] = np.random.default_rng(0).choice(["north", "south", None], len(frame))
+    frame.loc[3:9, "alcohol"] = np.nan
+    frame.loc[10:11, "target"] = None
+    frame.to_csv(tmp_path / "wine.csv", index=False)
+    return str(tmp_path / "wine.csv")
+
+
+def test_suggest_prints_a_table_and_why(wine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["suggest", wine, "--target", "target", "--estimator", "svc", "--n", "2"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert err == "metaest: left out 2 rows without a target\n"
+    assert lines[0] == f"{wine}: 176 rows, 4 columns and 'target'"
+    assert "nothing was run" in lines[1]
+    assert lines[3].split("  ")[-1] == "parameters"
+    for rank in (1, 2):
+        assert lines[3 + rank].startswith(f"{rank}  SVC ")
+        assert "C=" in lines[3 + rank]
+        assert "gamma=" in lines[3 + rank]
+    why = lines[lines.index("Why:") + 1 :]
+    assert " trials on openml-" in why[0]
+    assert "estimated best on average over" in why[1]
+    assert "most similar data sets" in why[2]
+
+
+def test_suggest_prints_json(wine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--estimator", "logistic", "--n", "3", "--json"]
+    assert main(["suggest", wine, "--target", "target", *options]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [suggestion["rank"] for suggestion in found] == [1, 2, 3]
+    assert set(found[0]["params"]) == {"C", "class_weight", "fit_intercept"}
+    assert found[0]["metric"] == "accuracy"
+
+
+def test_suggest_with_a_history_of_your_own(
+    wine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "history.db")
+    params = [{"depth": 1.0}, {"depth": 2.5}]
+    space = {"depth": FloatDistribution(0, 9)}
+    history = History(path)
+    history.add_trials("mine", params, [3.0, 2.0], space=space, direction="minimize", metric="loss")
+    command = ["suggest", wine, "--target", "target", "--history", path]
+    assert main([*command, "--direction", "minimize"]) == 0
+    out = capsys.readouterr().out
+    assert "depth=2.5" in out
+    assert "best of 2 trials on mine" in out
+    assert "were searched" not in out  # that is of the shipped history
+    assert main(command) == 2
+    assert "1 with another direction" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, "", "cannot be read as a CSV file: No such file"),
+        ("", "", "is empty"),
+        ("a,y\n", "", "has no row with a value in the target column 'y'"),
+        ("a,y\n1,\n", "", "has no row with a value in the target column 'y'"),
+        ("y\n1\n2\n", "", "has no column but the target 'y'"),
+        ("a,target\n1,2\n", "--target=traget", "no column 'traget'; it has a, target. Did you"),
+        ("a;y\n1;2\n", "", "Is ';' the separator? Give it with --separator."),
+        ("a,y\n1,u\n2,u\n", "", "y has one class only ('u')"),
+        ("a,y\n1,0.5\n2,1.5\n", "", "the history that comes with metaest is of classification"),
+        ("a,y\n1,2\n3,4,5,6\n", "", "cannot be read as a CSV file: Error tokenizing data"),
+        ("a,y\n1,\xff\n", "", "cannot be read as a CSV file: 'utf-8' codec can't decode"),
+        ("a,y\n1,u\n2,v\n", "--history=nosuch.db", "no history 'nosuch.db': no such file"),
+        ("a,y\n1,u\n2,v\n", "--history=data.csv", "is corrupt, or no Optuna storage"),
+        ("a,y\n1,u\n2,v\n", "--metric=f1", "with the metric 'f1'"),
+    ],
+    ids=str,
+)
+def test_suggest_refuses_in_one_line(
+    content: str | None,
+    options: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path("data.csv").write_bytes(content.encode("latin-1"))
+    assert main(["suggest", "data.csv", "--target", "y", *options.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("metaest: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["data.csv"] * (content is not None)
+
+
+def test_suggest_refuses_a_regression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "diabetes.csv"
+    load_diabetes(as_frame=True).frame.to_csv(path, index=False)  # whole numbers
+    assert main(["suggest", str(path), "--target", "target"]) == 2
+    assert "(214 different values in 442 rows)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--n=0", "--n=a", "--separator=,,", "--estimator=knn"])
+def test_suggest_with_wrong_options(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["suggest", "data.csv", "--target", "y", option])
+    assert stopped.value.code == 2
+    assert "usage: metaest suggest" in capsys.readouterr().err
+
+
+def test_suggest_takes_tabs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"a": range(20), "y": ["u", "v"] * 10})
+    frame.to_csv(tmp_path / "data.tsv", sep="\t", index=False)
+    command = ["suggest", str(tmp_path / "data.tsv"), "--target=y", "--estimator=svc", "--n=1"]
+    assert main([*command, "--separator", r"\t"]) == 0
+    assert ": 20 rows, 1 columns and 'y'" in capsys.readouterr().out
+
+
+def test_suggest_without_pandas_says_what_to_install(
+    wine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert main(["suggest", wine, "--target", "target"]) == 2
+    err: Any = capsys.readouterr().err
+    assert "pip install 'metaest[frame]'" in err

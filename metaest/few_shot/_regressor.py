@@ -163,9 +163,9 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
             return mean.numpy()
         if variance is None:
             raise UnsupportedTaskError(
-                f"return_std=True, but {type(self.learner_).__name__} predicts no variance; nor "
-                "does any learner that comes with metaest yet. It needs a Learner of your own "
-                "whose predict returns Gaussian(mean, variance)."
+                f"return_std=True, but {type(self.learner_).__name__} predicts no variance. Use "
+                "learner='deep_kernel_gp', or a Learner of your own whose predict returns "
+                "Gaussian(mean, variance)."
             )
         return mean.numpy(), variance.sqrt().numpy()
 

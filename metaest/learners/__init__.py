@@ -5,6 +5,7 @@ from __future__ import annotations
 from metaest.exceptions import InvalidParameterError, did_you_mean
 from metaest.learners._anil import ANIL
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
+from metaest.learners._deep_kernel_gp import DeepKernelGP
 from metaest.learners._finetune import FineTune
 from metaest.learners._maml import MAML
 from metaest.learners._matching import MatchingNet
@@ -16,6 +17,7 @@ __all__ = [
     "ANIL",
     "LEARNERS",
     "MAML",
+    "DeepKernelGP",
     "FineTune",
     "Gaussian",
     "Learner",
@@ -37,6 +39,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "reptile": Reptile,
     "ridge": RidgeHead,
     "finetune": FineTune,
+    "deep_kernel_gp": DeepKernelGP,
 }
 
 

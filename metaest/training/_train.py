@@ -58,6 +58,7 @@ def meta_train(
     checkpoint: str | Path | None = None,
     device: str | torch.device = "auto",
     autocast: Literal["auto"] | bool = "auto",
+    standardize: bool = True,
     random_state: int = 0,
     verbose: int = 0,
 ) -> MetaState:
@@ -98,6 +99,9 @@ def meta_train(
     autocast : "auto" or bool, default="auto"
         Whether layers compute in bfloat16 while meta-training. "auto": for learners that take no
         gradient of a gradient, on a GPU, and for convolutions on a CPU that has it.
+    standardize : bool, default=True
+        Whether the network shifts and scales inputs by the statistics of the tasks. False: they
+        have one scale already, also in columns that hardly vary.
     random_state : int, default=0
     verbose : int, default=0
         1 shows a progress bar.
@@ -127,7 +131,7 @@ def meta_train(
     shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
     sampler = EpisodeSampler(tasks, **shape, random_state=random_state)
     rounds = EpisodeRounds(sampler, n_episodes, meta_batch_size, N_ROUNDS)
-    spec = _spec_of(tasks, backbone)
+    spec = _spec_of(tasks, backbone, standardize)
     mean, scale = _target_statistics(tasks)
     held_out = _validation_batches(validation_tasks, shape, n_episodes, random_state)
     keep_best = KeepBest(held_out, patience)
@@ -226,14 +230,15 @@ def _check(
         check_int_range(patience, "patience")
 
 
-def _spec_of(tasks: TaskSet, backbone: Any) -> NetSpec:
+def _spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
     input_shape = tasks.check_input_shape()
+    parts = [task.X for task in tasks]
     return NetSpec(
         input_shape,
         tasks.kind,
         int(tasks.class_offsets[-1]) if tasks.kind == "classification" else 1,
         backbone,
-        input_statistics([task.X for task in tasks], input_shape),
+        input_statistics(parts, input_shape) if standardize else None,
     )
 
 
@@ -267,7 +272,10 @@ def _run_key(
     settings: dict[str, Any],
 ) -> str:
     """Hash what the result depends on (not the device, nor how progress is shown)."""
-    names = ("n_episodes", "meta_batch_size", "meta_lr", "lr_schedule", "max_grad_norm", "patience")
+    names = (
+        *("n_episodes", "meta_batch_size", "meta_lr", "lr_schedule", "max_grad_norm", "patience"),
+        "standardize",
+    )
     backbone = spec.backbone
     parts = {
         "learner": [type(learner).__name__, learner.get_params()],

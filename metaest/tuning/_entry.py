@@ -43,21 +43,35 @@ def make_record(
             f"the search on task {task!r} has no trial with a finite value ({len(trials)} "
             "finished trials); there is nothing to learn from it."
         )
-    if (X is None) != (y is None):
-        raise HistoryError("X and y must be given both, or neither.")
-    if X is not None and meta_features is None:
-        model = MetaFeatures(scale=False)
-        found = model.transform([(X, y)])[0].tolist()
-        meta_features = dict(zip(model.get_feature_names_out(), found, strict=True))
+    meta_features = describe_data(X, y, meta_features)
     return SearchRecord(
         task=task,
         space=dict(space),
         direction=direction,
         metric=metric,
-        meta_features=_check_meta_features(meta_features),
+        meta_features=meta_features,
         fingerprint=None if X is None else fingerprint(X, y),
         trials=tuple(trials),
     )
+
+
+def describe_data(X: Any, y: Any, meta_features: Any) -> dict[str, float] | None:
+    """Return given meta-features, checked, or those of a data set, or None.
+
+    Raises
+    ------
+    HistoryError
+        If one of X and y is missing, or meta-features are no finite numbers.
+    TaskError
+        If X and y cannot be used.
+    """
+    if (X is None) != (y is None):
+        raise HistoryError("X and y must be given both, or neither.")
+    if X is not None and meta_features is None:
+        model = MetaFeatures(scale=False)
+        found = model.transform([(X, y)])[0].tolist()
+        return dict(zip(model.get_feature_names_out(), found, strict=True))
+    return _check_meta_features(meta_features)
 
 
 def are_same(a: list[FrozenTrial], b: list[FrozenTrial]) -> bool:

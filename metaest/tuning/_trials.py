@@ -77,7 +77,7 @@ def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDis
     for trial in trials:
         for name, own in trial.distributions.items():
             known = space.get(name, own)
-            merged = known if known == own else _merge(known, own)
+            merged = known if known == own else merge_distributions(known, own)
             if merged is None:
                 raise HistoryError(
                     f"parameter {name!r} of study {study!r} changed during the search from "
@@ -87,7 +87,10 @@ def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDis
     return space
 
 
-def _merge(a: BaseDistribution, b: BaseDistribution) -> BaseDistribution | None:
+def merge_distributions(a: BaseDistribution, b: BaseDistribution) -> BaseDistribution | None:
+    """Return the distribution that holds two of one kind, or None."""
+    if a == b:
+        return a
     if isinstance(a, FloatDistribution) and isinstance(b, FloatDistribution) and a.log == b.log:
         low, high = min(a.low, b.low), max(a.high, b.high)
         return FloatDistribution(low, high, log=a.log)

@@ -288,7 +288,7 @@ def test_another_number_of_columns_at_predict(clf, task):
 
 
 def test_no_standard_deviation(reg, line):
-    with pytest.raises(UnsupportedTaskError, match=r"RidgeHead predicts no variance; nor"):
+    with pytest.raises(UnsupportedTaskError, match=r"RidgeHead predicts no variance. Use"):
         reg.fit(*line).predict(line[0], return_std=True)
 
 

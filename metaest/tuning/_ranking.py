@@ -1,0 +1,264 @@
+"""Ranking the configurations of past searches for a new data set, and saying why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metaest.exceptions import HistoryError
+from metaest.tuning._configurations import Configurations, Rows, Space
+from metaest.tuning._portfolio import evaluate_candidates, greedy_portfolio
+from metaest.tuning._similarity import choose_weights, distances_from
+from metaest.tuning._sources import Sources
+from metaest.tuning._suggestion import Suggestion
+
+#: So many data sets are called similar; the scores on so many are the expected one.
+_N_SIMILAR, _N_NEAREST = 10, 5
+#: A score is near the best that has come this far, from the worst.
+_NEAR = 0.9
+#: Weights are those for a portfolio of so many, whatever is asked for: 3 are the first 3 of 5.
+_N_WEIGHED = 5
+#: What other data sets weigh once there is a search on this very one.
+_OTHERS = 1e-3
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Past searches of one model.
+
+    Attributes
+    ----------
+    model : str or None
+    sources : Sources
+    fingerprints : mapping of str to str or None
+        By search.
+    """
+
+    model: str | None
+    sources: Sources
+    fingerprints: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Configurations of one model, and their estimated scores on T data sets.
+
+    Attributes
+    ----------
+    model : str or None
+    configurations : Configurations
+    rows : Rows
+        M configurations.
+    origins : list of (str, int, int)
+        The search that each is from, its place among the trials there, and their number.
+    scores, raw : ndarray of shape (T, M)
+        From 0 to 1, and in the metric's units; higher is better.
+    low, high : ndarray of shape (T,)
+        The worst and the best trial, in the metric's units.
+    """
+
+    model: str | None
+    configurations: Configurations
+    rows: Rows
+    origins: list[tuple[str, int, int]]
+    scores: np.ndarray
+    raw: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Ranking:
+    """Configurations of past searches of one or several models, ranked for a new data set.
+
+    Parameters
+    ----------
+    searches : sequence of Searches
+        Of several models, those data sets count that all of them were searched on.
+    meta_features : mapping of str to float, or None
+        Of the new data set.
+    fingerprint : str or None
+    space : mapping of str to optuna distribution, or None
+        Configurations are brought into it.
+
+    Raises
+    ------
+    HistoryError
+        If no data set was searched with all models.
+    """
+
+    def __init__(
+        self,
+        searches: Sequence[Searches],
+        meta_features: Mapping[str, float] | None,
+        fingerprint: str | None,
+        space: Space | None,
+    ) -> None:
+        shared = _shared(searches)
+        parts = [_evaluate(own, i, space) for own, i in zip(searches, shared, strict=True)]
+        tasks = [searches[0].sources.tasks[i] for i in shared[0]]
+        self._names = [task.name for task in tasks]
+        known = searches[0].fingerprints
+        self._is_same = np.array(
+            [fingerprint is not None and known.get(name) == fingerprint for name in self._names]
+        )
+        self._distances = distances_from(tasks, meta_features or {})
+        self._columns = [(part, number) for part in parts for number in range(len(part.rows))]
+        self._raw = np.concatenate([part.raw for part in parts], axis=1)  # (T, M)
+        low = np.min([part.low for part in parts], axis=0)[:, None]
+        span = np.max([part.high for part in parts], axis=0)[:, None] - low
+        plain = np.concatenate([part.scores for part in parts], axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self._scores = np.where(span > 0, (self._raw - low) / span, plain)
+
+    def suggest(self, n: int, direction: str, metric: str | None) -> list[Suggestion]:
+        """Return n suggestions, or fewer if there are no more candidates."""
+        weights, how = self._weigh()
+        best = np.zeros(len(self._scores))
+        found = []
+        for rank, column in enumerate(greedy_portfolio(self._scores, n, weights), start=1):
+            part, number = self._columns[column]
+            task, _, _ = part.origins[number]
+            added = weights * np.maximum(self._scores[:, column] - best, 0)
+            best = np.maximum(best, self._scores[:, column])
+            score, error = self._expect(self._raw[:, column])
+            why = how if rank == 1 else self._say_what_it_adds(added / weights.sum())
+            suggestion = Suggestion(
+                rank=rank,
+                params=_active(part, number),
+                expected=float(np.average(self._scores[:, column], weights=weights)),
+                expected_score=score if score is None or direction == "maximize" else -score,
+                score_error=error,
+                metric=metric,
+                estimator=part.model,
+                task=task,
+                distance=self._distance(self._names.index(task)),
+                reasons=(self._say_origin(part, number), why, self._say_where_near(column)),
+            )
+            found.append(suggestion)
+        return found
+
+    def _weigh(self) -> tuple[np.ndarray, str]:
+        """Return the weights of the data sets, and why the first suggestion is the first."""
+        equal = np.ones(len(self._scores))
+        if self._is_same.any():
+            weights = np.where(self._is_same, 1.0, _OTHERS)
+            return weights, "estimated best on this very data set, which was searched before"
+        many = f"estimated best on average over {_count(len(equal), 'past data set')}"
+        if self._distances is None:
+            return equal, many
+        to_new, between = self._distances
+        weights_found = choose_weights(self._scores, to_new, between, _N_WEIGHED)
+        if weights_found is None:
+            return equal, f"{many}, all alike: similarity did not help among them"
+        return weights_found, f"{many}, where similar ones weigh more"
+
+    def _distance(self, task: int) -> float | None:
+        if self._distances is None or not np.isfinite(self._distances[0][task]):
+            return None
+        return round(float(self._distances[0][task]), 4)
+
+    def _say_origin(self, part: _Candidates, number: int) -> str:
+        name, place, n_trials = part.origins[number]
+        task = self._names.index(name)
+        said = f"{'best' if place == 0 else 'second best'} of {_count(n_trials, 'trial')} on {name}"
+        if self._is_same[task]:
+            return f"{said}, this very data set"
+        distance = self._distance(task)
+        if distance is None or self._distances is None:
+            return said
+        nearer = int((self._distances[0] < self._distances[0][task]).sum())
+        place_of = f"number {nearer + 1} in similarity of {len(self._names)}"
+        return f"{said} (distance {distance:.2f}, {place_of})"
+
+    def _say_what_it_adds(self, added: np.ndarray) -> str:
+        """Say on which data sets a configuration is better than all that were named before."""
+        most = [self._names[i] for i in np.argsort(-added, kind="stable")[:2] if added[i] > 1e-3]
+        if not most:
+            return "hardly better than those before it on any past data set"
+        return f"better than those before it on data sets such as {' and '.join(most)}"
+
+    def _say_where_near(self, column: int) -> str:
+        is_near = self._scores[:, column] >= _NEAR
+        n = len(is_near)
+        which = "past data sets" if n > 1 else "past data set"
+        if self._distances is not None and n > _N_SIMILAR:
+            is_near = is_near[np.argsort(self._distances[0], kind="stable")[:_N_SIMILAR]]
+            which = "most similar data sets"
+        share = f"{is_near.sum()} of the {len(is_near)} {which}"
+        return f"at least {_NEAR:.0%} of the way from the worst to the best known on {share}"
+
+    def _expect(self, raw: np.ndarray) -> tuple[float | None, float | None]:
+        """Return the mean score on the nearest data sets, and its error among the past ones."""
+        if self._is_same.any():
+            return float(raw[self._is_same].mean()), None
+        if self._distances is None:
+            return None, None
+        to_new, between = self._distances
+        known = np.flatnonzero(np.isfinite(to_new))
+        if len(known) <= _N_NEAREST:
+            return None, None
+        raw, to_new = raw[known], to_new[known]
+        between = between[np.ix_(known, known)] + np.diag(np.full(len(known), np.inf))
+        nearest = np.argsort(between, axis=1, kind="stable")[:, :_N_NEAREST]  # (T, 5)
+        error = float(np.abs(raw[nearest].mean(1) - raw).mean())
+        others = [np.median(np.delete(raw, i)) for i in range(len(raw))]
+        if error >= np.abs(np.array(others) - raw).mean():
+            return None, None
+        return float(raw[np.argsort(to_new, kind="stable")[:_N_NEAREST]].mean()), error
+
+
+def _shared(searches: Sequence[Searches]) -> list[list[int]]:
+    """Return, for each model, the indices of the searches on data sets that all models have."""
+    if len(searches) == 1:
+        return [list(range(len(searches[0].sources.tasks)))]
+    places = [{task.name: i for i, task in enumerate(own.sources.tasks)} for own in searches]
+    names = [name for name in places[0] if all(name in place for place in places)]
+    if not names:
+        models = ", ".join(str(own.model) for own in searches)
+        raise HistoryError(f"no data set was searched with all of {models}; give one estimator.")
+    return [[place[name] for name in names] for place in places]
+
+
+def _evaluate(searches: Searches, chosen: list[int], space: Space | None) -> _Candidates:
+    """Estimate what the candidates of one model are worth on the chosen data sets."""
+    every = searches.sources
+    sources = Sources(every.configurations, [every.tasks[i] for i in chosen])
+    found = evaluate_candidates(sources, is_quick=True)
+    tasks = sources.tasks
+    configurations, rows = sources.configurations, found.rows
+    if space is not None:
+        absent = [name for name in configurations.names if name not in space]
+        configurations = configurations.narrowed(space, absent)
+        rows = configurations.bring_inside(rows)
+    origins = [
+        (tasks[origin].name, int((found.origins[:number] == origin).sum()), len(tasks[origin].raw))
+        for number, origin in enumerate(found.origins)
+    ]
+    _, first = np.unique(configurations.encode(rows).round(9), axis=0, return_index=True)
+    kept = np.sort(first)  # each configuration once
+    low = np.array([task.raw.min() for task in tasks])
+    high = np.array([task.raw.max() for task in tasks])
+    scores = found.scores[:, kept]
+    return _Candidates(
+        model=searches.model,
+        configurations=configurations,
+        rows=rows.take(kept),
+        origins=[origins[i] for i in kept],
+        scores=scores,
+        raw=low[:, None] + scores * (high - low)[:, None],
+        low=low,
+        high=high,
+    )
+
+
+def _active(part: _Candidates, number: int) -> dict[str, Any]:
+    params = part.configurations.write(part.rows, number)
+    active = part.rows.active[number]
+    return {name: params[name] for name, on in zip(params, active, strict=True) if on}
+
+
+def _count(n: int, name: str) -> str:
+    return f"{n} {name}{'' if n == 1 else 's'}"

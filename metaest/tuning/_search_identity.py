@@ -1,0 +1,138 @@
+"""What a search is about, to refuse to resume another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import joblib
+from sklearn.base import is_classifier, is_regressor
+
+from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
+from metaest.meta_features._fingerprint import fingerprint
+from metaest.tuning._record import PREFIX
+
+IDENTITY_KEY = PREFIX + "search"
+#: Parameters that do not change what is searched.
+_FREE = ("n_jobs", "verbose", "random_state", "memory", "warm_start", "verbose_feature_names_out")
+
+
+def data_name(X: Any, y: Any) -> str:
+    """Name the contents of a data set, whatever it is."""
+    if y is not None:
+        try:
+            return fingerprint(X, y)
+        except (TaskError, TypeError, ValueError):
+            pass  # texts, sparse matrices, several targets: no table that it can read
+    return str(joblib.hash((X, y)))
+
+
+def metric_name(scoring: Any, objective: str | None, estimator: Any) -> str:
+    """Return the name of what a trial's value is."""
+    if isinstance(scoring, Mapping) and objective in scoring:
+        scoring = scoring[objective]
+    elif objective is not None:
+        return objective
+    if isinstance(scoring, str):
+        return scoring
+    if scoring is None:
+        return (
+            "accuracy"
+            if is_classifier(estimator)
+            else ("r2" if is_regressor(estimator) else "score")
+        )
+    function = getattr(scoring, "_score_func", scoring)
+    return str(getattr(function, "__name__", type(function).__name__)).removesuffix("_score")
+
+
+def describe_search(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    cv: Any,
+    splits: list[tuple[Any, Any]],
+    scoring: Any,
+    space: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Describe a search as plain JSON; the same search has the same description.
+
+    Rows in another order, or in another container, are the same data set.
+    """
+    fixed_splits = "CVIterable" in type(cv).__name__  # splits that were given as such
+    given = {name: value for name, value in params.items() if value is not None}
+    return {
+        "data set": data_name(X, y),
+        "space": dict(space),
+        "cv": f"{joblib.hash(splits) if fixed_splits else _text(cv)}, {len(splits)} splits",
+        "scoring": _scoring(scoring),
+        "estimator": _estimator(estimator, space),
+        "fit parameters": {name: str(joblib.hash(value)) for name, value in sorted(given.items())},
+    }
+
+
+def check_same_search(found: Any, expected: Mapping[str, Any], study_name: str) -> None:
+    """Compare a stored description with that of the search at hand.
+
+    Raises
+    ------
+    HistoryError
+        If there is none, or it differs.
+    """
+    remedy = "Give another study_name, or delete that study with optuna.delete_study."
+    if not isinstance(found, dict):
+        raise HistoryError(
+            f"study {study_name!r} has trials that no MetaSearchCV made, so it cannot be resumed "
+            f"(add it to a History instead, to learn from it). {remedy}"
+        )
+    for part, mine in expected.items():
+        stored = found.get(part)
+        if stored == mine:
+            continue
+        if isinstance(stored, dict) and isinstance(mine, Mapping):
+            names = [n for n in {**stored, **mine} if stored.get(n) != mine.get(n)]
+            stored = {name: stored[name] for name in names if name in stored}
+            mine = {name: mine[name] for name in names if name in mine}
+        raise HistoryError(
+            f"study {study_name!r} cannot be resumed: it was a search with another {part}. "
+            f"There: {stored}; here: {mine}. {remedy}"
+        )
+
+
+def check_n_trials(n_trials: int | None, timeout: float | None) -> None:
+    """Raise InvalidParameterError for a search without an end."""
+    if n_trials is None and timeout is None:
+        raise InvalidParameterError(
+            "n_trials and timeout are both None, so the search would never end; give one of them."
+        )
+
+
+def _text(value: Any) -> str:
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # addresses change
+
+
+def _scoring(scoring: Any) -> Any:
+    if scoring is None or isinstance(scoring, str):
+        return str(scoring)
+    if isinstance(scoring, Mapping):
+        return {str(name): _scoring(scorer) for name, scorer in scoring.items()}
+    if isinstance(scoring, (list, tuple)):
+        return [_scoring(scorer) for scorer in scoring]
+    return getattr(scoring, "__qualname__", None) or _text(scoring)
+
+
+def _estimator(estimator: Any, searched: Collection[str]) -> dict[str, str]:
+    found = {"": _class_name(estimator)}
+    for name, value in estimator.get_params(deep=True).items():
+        if name in searched or name.rsplit("__", 1)[-1] in _FREE:
+            continue
+        plain = value is None or isinstance(value, (bool, int, float, str))
+        found[name] = repr(value) if plain else _class_name(value)
+    return found
+
+
+def _class_name(value: Any) -> str:
+    own = value if hasattr(value, "__qualname__") else type(value)
+    return f"{own.__module__}.{own.__qualname__}"

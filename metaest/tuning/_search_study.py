@@ -1,0 +1,107 @@
+"""Opening the study of a search: a new one, or one to go on with."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from metaest.exceptions import HistoryError
+from metaest.tuning._search_folds import ABANDONED_KEY, FOLDS_KEY
+from metaest.tuning._search_identity import IDENTITY_KEY, check_same_search
+from metaest.tuning._storage import open_storage, quiet_optuna, translated_errors
+
+
+@contextlib.contextmanager
+def no_experimental_warnings() -> Iterator[None]:
+    """Leave out Optuna's warnings about its own new features; nobody here chose them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def open_study(
+    storage: Any, study_name: str | None, pruner: Any, identity: Mapping[str, Any] | None
+) -> optuna.Study:
+    """Open a study and fail over the trials that a killed process left running.
+
+    Parameters
+    ----------
+    storage : path, URL, optuna.storages.BaseStorage or None
+    study_name : str or None
+        None: a new study.
+    pruner : optuna.pruners.BasePruner or None
+    identity : dict or None
+        What is searched; None for a study that nobody can resume.
+
+    Raises
+    ------
+    HistoryError
+        If the storage cannot be used, or the study is of another search.
+    """
+    name = study_name or f"search-{uuid.uuid4().hex[:12]}"
+    label = "in memory" if storage is None else str(storage)
+    opened = open_storage(storage)
+    with quiet_optuna(), no_experimental_warnings(), translated_errors(label):
+        study = optuna.create_study(
+            storage=opened,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=RandomSampler(),
+            pruner=optuna.pruners.NopPruner() if pruner is None else copy.deepcopy(pruner),
+        )
+        _check(study, identity)
+        abandon_running(study)
+    return study
+
+
+def _check(study: optuna.Study, identity: Mapping[str, Any] | None) -> None:
+    if study.directions != [StudyDirection.MAXIMIZE]:
+        raise HistoryError(
+            f"study {study.study_name!r} is there already and does not maximise one value, as "
+            "scikit-learn's scores are; give another study_name."
+        )
+    if identity is None:
+        return
+    known = study.user_attrs.get(IDENTITY_KEY)
+    finished = study.get_trials(deepcopy=False)
+    if known is not None or any(trial.state != TrialState.WAITING for trial in finished):
+        check_same_search(known, identity, study.study_name)
+    if known is None:
+        study.set_user_attr(IDENTITY_KEY, dict(identity))
+
+
+def abandon_running(study: optuna.Study) -> None:
+    """Mark the trials that nobody will finish as failed, so that they count for nothing."""
+    storage = study._storage
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        storage.set_trial_user_attr(trial._trial_id, ABANDONED_KEY, True)
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def count_finished(study: optuna.Study) -> int:
+    """Count the trials that have fold scores: those that n_trials counts."""
+    return sum(
+        trial.state.is_finished()
+        and FOLDS_KEY in trial.user_attrs
+        and ABANDONED_KEY not in trial.user_attrs
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def make_seed(random_state: np.random.RandomState, n_finished: int) -> int:
+    """Return a sampler's seed: after a resumption another one, or it would draw the same again."""
+    first = int(random_state.randint(2**31 - 1))
+    if n_finished == 0:
+        return first
+    return int(np.random.SeedSequence([first, n_finished]).generate_state(1)[0])

@@ -1,0 +1,204 @@
+"""The past searches that a new one can learn from, as numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
+from metaest.tuning._configurations import Configurations, Rows, Space
+from metaest.tuning._record import SearchRecord
+from metaest.tuning._trials import merge_distributions
+
+#: Of a longer search, its best trials and a random part of the others.
+_MOST_TRIALS = 300
+#: Of the parameters that either space has, both must have this share.
+_SHARED = 0.5
+
+
+@dataclass(frozen=True)
+class SourceTask:
+    """One past search.
+
+    Attributes
+    ----------
+    name : str
+    rows : Rows
+    raw : ndarray of shape (n,)
+        Scores, higher for better.
+    scores : ndarray of shape (n,)
+        The same, squashed at the bottom (see :func:`squash`).
+    meta_features : mapping of str to float, or None
+        Of its data set.
+    """
+
+    name: str
+    rows: Rows
+    raw: np.ndarray
+    scores: np.ndarray
+    meta_features: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Past searches of one space.
+
+    Attributes
+    ----------
+    configurations : Configurations
+        Of the space that holds them all.
+    tasks : list of SourceTask
+    left_out : Counter of str
+        How many searches could not be used, by reason.
+    """
+
+    configurations: Configurations
+    tasks: list[SourceTask]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def find_sources(
+    records: Iterable[SearchRecord],
+    *,
+    direction: str,
+    metric: str | None = None,
+    space: Space | None = None,
+    known: Mapping[str, BaseDistribution] | None = None,
+) -> Sources | None:
+    """Choose the past searches that fit a new one; None if there are none.
+
+    Parameters
+    ----------
+    records : iterable of SearchRecord
+    direction : {"maximize", "minimize"}
+    metric : str or None
+        Searches of another one are left out; unknown ones are not.
+    space : mapping of str to optuna distribution, default=None
+        The new search space, if it is known. Otherwise the one that most searches have.
+    known : mapping of str to optuna distribution, default=None
+        Parameters that the new search is known to have, of perhaps more.
+    """
+    left_out: Counter[str] = Counter()
+    usable = [r for r in records if is_usable(r, direction, metric, left_out)]
+    groups: list[list[SearchRecord]] = []
+    for record in usable:
+        for group in groups:
+            if are_compatible(record.space, group[0].space):
+                group.append(record)
+                break
+        else:
+            groups.append([record])
+    fitting = [
+        group
+        for group in groups
+        if (space is None or are_compatible(group[0].space, space))
+        and (not known or _has(group[0].space, known))
+    ]
+    if not fitting:
+        return None
+    chosen = max(fitting, key=len)
+    left_out["another space"] += len(usable) - len(chosen)
+    return _as_numbers(chosen, dict(space or known or {}), direction, left_out)
+
+
+def are_compatible(a: Space, b: Space) -> bool:
+    """Whether two spaces share most parameters, and these mean the same in both."""
+    shared = a.keys() & b.keys()
+    if len(shared) < _SHARED * len(a.keys() | b.keys()):
+        return False
+    return all(merge_distributions(a[name], b[name]) is not None for name in shared)
+
+
+def squash(scores: np.ndarray) -> np.ndarray:
+    """Pull very bad scores nearer, so that a model of the scores is about the good ones.
+
+    Twice as far below the median as the best is above it, a logarithm begins.
+    """
+    median, best = float(np.median(scores)), float(scores.max())
+    unit = best - median
+    if len(scores) < 3 or not unit > 0:
+        return scores
+    edge = median - 2 * unit
+    return np.where(
+        scores < edge, edge - unit * np.log1p(np.maximum(edge - scores, 0) / unit), scores
+    )
+
+
+def score_of(trial: FrozenTrial, direction: str) -> float:
+    """Return a complete trial's value, higher for better."""
+    assert trial.value is not None
+    return trial.value if direction == "maximize" else -trial.value
+
+
+def merge_spaces_of(spaces: Iterable[Space]) -> dict[str, BaseDistribution]:
+    """Return the space that holds all; what does not fit the first is left out."""
+    merged: dict[str, BaseDistribution] = {}
+    for space in spaces:
+        for name, own in space.items():
+            both = merge_distributions(merged[name], own) if name in merged else own
+            merged[name] = merged[name] if both is None else both
+    return merged
+
+
+def is_usable(
+    record: SearchRecord, direction: str, metric: str | None, left_out: Counter[str]
+) -> bool:
+    """Whether a search says something of this direction and metric; if not, count the reason."""
+    if not record.complete_trials or not record.space:
+        left_out["no finished trial"] += 1
+    elif record.direction != direction:
+        left_out["another direction"] += 1
+    elif metric is not None and record.metric is not None and record.metric != metric:
+        left_out["another metric"] += 1
+    elif record.is_constant and len(record.complete_trials) > 1:
+        left_out["constant scores"] += 1
+    else:
+        return True
+    return False
+
+
+def _has(space: Space, known: Mapping[str, BaseDistribution]) -> bool:
+    """Whether a space has most of the known parameters, with the same meaning."""
+    same = [
+        name in space and merge_distributions(space[name], own) is not None
+        for name, own in known.items()
+    ]
+    return sum(same) >= _SHARED * len(same)
+
+
+def _as_numbers(
+    records: Sequence[SearchRecord],
+    space: dict[str, BaseDistribution],
+    direction: str,
+    left_out: Counter[str],
+) -> Sources:
+    wide = merge_spaces_of([space, *(record.space for record in records)])
+    plain = Configurations(wide)
+    kept, rows = [], []
+    for record in records:
+        trials = _thin(record, direction)
+        kept.append(trials)
+        rows.append(plain.read([trial.params for trial in trials]))
+    configurations = plain.with_conditions(rows[0].join(*rows[1:]))
+    raw = [np.array([score_of(trial, direction) for trial in trials]) for trials in kept]
+    tasks = [
+        SourceTask(record.task, own, scores, squash(scores), record.meta_features)
+        for record, scores, own in zip(records, raw, rows, strict=True)
+    ]
+    return Sources(configurations, tasks, left_out)
+
+
+def _thin(record: SearchRecord, direction: str) -> list[FrozenTrial]:
+    """Bound the work: half the best trials, half others."""
+    trials = record.complete_trials
+    if len(trials) <= _MOST_TRIALS:
+        return trials
+    order = np.argsort([-score_of(trial, direction) for trial in trials], kind="stable")
+    best, others = np.split(order, [_MOST_TRIALS // 2])
+    rng = np.random.default_rng(len(trials))
+    drawn = rng.choice(others, _MOST_TRIALS - len(best), replace=False)
+    return [trials[i] for i in sorted([*best, *drawn])]

@@ -1,0 +1,242 @@
+"""Suggest."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+
+from metaest._checks import check_targets, find_kind
+from metaest.exceptions import HistoryError, InvalidParameterError, TaskError, did_you_mean
+from metaest.meta_features._fingerprint import fingerprint
+from metaest.tuning._configurations import Space
+from metaest.tuning._embedded import embedded_history
+from metaest.tuning._entry import describe_data
+from metaest.tuning._ranking import Ranking, Searches
+from metaest.tuning._record import SearchRecord
+from metaest.tuning._sampler import read_history
+from metaest.tuning._sources import Sources, find_sources, is_usable
+from metaest.tuning._spaces import last_step
+from metaest.tuning._suggestion import Suggestion
+from metaest.tuning._trials import check_space
+
+#: The models of the embedded history.
+MODELS = {
+    "svc": SVC,
+    "forest": RandomForestClassifier,
+    "boosting": HistGradientBoostingClassifier,
+    "logistic": LogisticRegression,
+}
+#: A target with fewer rows per class than this, and more classes than that, is none.
+_MIN_ROWS_PER_CLASS, _MAX_SMALL_CLASSES = 5, 20
+
+
+def suggest(
+    history: Any,
+    X: Any = None,
+    y: Any = None,
+    n: int = 5,
+    *,
+    estimator: Any = None,
+    space: Mapping[str, BaseDistribution] | None = None,
+    metric: str | None = None,
+    direction: Literal["maximize", "minimize"] = "maximize",
+) -> list[Suggestion]:
+    """Rank configurations for a data set, and say why, without running anything on it.
+
+    Candidates are the best configurations of past searches. What each is worth on the data set of
+    each other search is estimated from that search's trials. The suggestions are in the order in
+    which to try them: the first is the best on average, and each later one adds most to the best
+    of those before it. Searches on similar data sets weigh more, where that would have helped
+    among the past searches. If one was on this very data set, it counts for nearly all.
+
+    Parameters
+    ----------
+    history : "embedded", History, path, URL or sequence of SearchRecord
+        Past searches. "embedded": those that metaest ships, on classification data sets.
+    X : array-like or DataFrame of shape (n_rows, n_columns), default=None
+        The new data set. Without it, all past data sets count alike.
+    y : array-like of shape (n_rows,), default=None
+    n : int, default=5
+        Suggestions, at most.
+    estimator : estimator, default=None
+        What is to be tuned, or a Pipeline that ends in it. With "embedded", None stands for all
+        shipped models; with a history of your own, for no restriction, and otherwise searches
+        over parameters that the estimator does not have are left out.
+    space : mapping of str to optuna distribution, default=None
+        The new search space. Without it, the one that most past searches have.
+    metric : str, default=None
+        Searches of another metric are left out. None: "accuracy" for "embedded", otherwise the
+        one that most searches have.
+    direction : {"maximize", "minimize"}, default="maximize"
+
+    Returns
+    -------
+    list of Suggestion
+
+    Raises
+    ------
+    HistoryError
+        If the history cannot be read, or no search in it can be used; the message counts why.
+    InvalidParameterError
+        If a parameter is wrong.
+    TaskError
+        If the data set cannot be described or, with "embedded", is none to classify.
+
+    References
+    ----------
+    Feurer et al., Auto-Sklearn 2.0: Hands-free AutoML via Meta-Learning, JMLR 2022, section 3.1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.svm import SVC
+    >>> from metaest.tuning import suggest
+    >>> found = suggest("embedded", *load_wine(return_X_y=True), n=2, estimator=SVC())
+    >>> [suggestion.rank for suggestion in found], sorted(found[0].params)
+    ([1, 2], ['C', 'class_weight', 'gamma'])
+    """
+    _check_count(n)
+    if direction not in ("maximize", "minimize"):
+        raise InvalidParameterError(
+            f"direction must be 'maximize' or 'minimize', got {direction!r}."
+        )
+    wanted = None if space is None else check_space(space)
+    if isinstance(history, str) and history == "embedded":
+        _check_classification(y)
+        metric = metric or "accuracy"
+        found = _embedded(estimator, metric)
+    else:
+        records = _fitting(_read(history), estimator)
+        metric = metric or _usual_metric(records, direction)
+        found = {_name_of(estimator): records}
+    own, name = _describe(X, y)
+    searches = [
+        Searches(
+            model,
+            _find(records, direction, metric, wanted),
+            {record.task: record.fingerprint for record in records},
+        )
+        for model, records in found.items()
+    ]
+    return Ranking(searches, own, name, wanted).suggest(n, direction, metric)
+
+
+def _check_count(n: Any) -> None:
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+        raise InvalidParameterError(f"n must be an int >= 1, got {n!r}.")
+
+
+def _describe(X: Any, y: Any) -> tuple[dict[str, float] | None, str | None]:
+    """Return the meta-features and the fingerprint of a data set."""
+    try:
+        return describe_data(X, y, None), None if X is None else fingerprint(X, y)
+    except TypeError as error:
+        raise TaskError(
+            f"X and y cannot be described ({error}). X must be a table of numbers, strings, "
+            "categories or dates; without X and y, all past data sets count alike."
+        ) from error
+
+
+def _check_classification(y: Any) -> None:
+    """Raise an error if targets are none of a classification."""
+    if y is None:
+        return
+    labels = check_targets(y, len(y), "the data set")
+    n_rows, n_classes = len(labels), len(np.unique(labels))
+    if n_classes == 1:
+        raise TaskError(
+            f"y has one class only ({labels.tolist()[0]!r}); there is nothing to tell apart."
+        )
+    is_sparse = n_classes > max(_MAX_SMALL_CLASSES, n_rows / _MIN_ROWS_PER_CLASS)
+    with warnings.catch_warnings():  # of many classes in few rows
+        warnings.simplefilter("ignore")
+        is_regression = find_kind(labels) == "regression"
+    if is_sparse or is_regression:
+        raise TaskError(
+            f"y looks like the target of a regression or a column of names ({n_classes} different "
+            f"values in {n_rows} rows), but the history that comes with metaest is of "
+            "classification. Choose another target, make classes of it, or give a history of your "
+            "own."
+        )
+
+
+def _embedded(estimator: Any, metric: str) -> dict[str | None, list[SearchRecord]]:
+    """Return the shipped searches of the estimator, or of every model."""
+    estimators = [make() for make in MODELS.values()] if estimator is None else [estimator]
+    found = {_name_of(own): embedded_history(own, metric=metric) for own in estimators}
+    found = {name: records for name, records in found.items() if records}
+    if found:
+        return found
+    models = ", ".join(make.__name__ for make in MODELS.values())
+    what = "a model" if estimator is None else _name_of(estimator)
+    raise HistoryError(
+        f"no searches of {what} with the metric {metric!r} come with metaest. There are some of "
+        f"{models}, and of pipelines that end in one, with 'accuracy', 'balanced_accuracy', "
+        "'roc_auc' and, but for SVC, 'neg_log_loss'. Or give a history of your own."
+    )
+
+
+def _name_of(estimator: Any) -> str | None:
+    return None if estimator is None else type(last_step(estimator)[0]).__name__
+
+
+def _read(history: Any) -> list[SearchRecord]:
+    """Read a history; a path that does not exist is a mistake, and no new file."""
+    text = os.fspath(history) if isinstance(history, str | os.PathLike) else None
+    if text is not None and "://" not in text and not Path(text).expanduser().is_file():
+        hint = did_you_mean(text, ["embedded"])
+        raise HistoryError(f"there is no history {text!r}: no such file.{hint}")
+    records = read_history(history)
+    if not records:
+        raise HistoryError(
+            "history holds no searches. Add some with History.add_study or MetaSearchCV(..., "
+            "history=...), or give history='embedded'."
+        )
+    return records
+
+
+def _fitting(records: Sequence[SearchRecord], estimator: Any) -> list[SearchRecord]:
+    """Return the searches over parameters that the estimator has."""
+    if estimator is None:
+        return list(records)
+    names = estimator.get_params(deep=True).keys()
+    fitting = [record for record in records if record.space.keys() <= names]
+    if not fitting:
+        raise HistoryError(
+            f"none of {len(records)} past searches can be used: all have parameters that "
+            f"{type(estimator).__name__} does not have, such as "
+            f"{min(records[0].space.keys() - names)!r}."
+        )
+    return fitting
+
+
+def _usual_metric(records: Sequence[SearchRecord], direction: str) -> str | None:
+    """Return the metric that most searches have, so that no two are mixed."""
+    known = Counter(r.metric for r in records if r.metric and r.direction == direction)
+    return known.most_common(1)[0][0] if known else None
+
+
+def _find(
+    records: Sequence[SearchRecord], direction: str, metric: str | None, space: Space | None
+) -> Sources:
+    sources = find_sources(records, direction=direction, metric=metric, space=space)
+    if sources is not None:
+        return sources
+    reasons: Counter[str] = Counter()
+    n_others = sum(is_usable(record, direction, metric, reasons) for record in records)
+    reasons["another space"] += n_others
+    counts = ", ".join(f"{n} with {reason}" for reason, n in reasons.items() if n)
+    raise HistoryError(
+        f"none of {len(records)} past searches can be used (direction {direction!r}, metric "
+        f"{metric!r}): {counts}. Change direction, metric or space, or leave them out."
+    )

@@ -1,0 +1,172 @@
+"""MetaSearchCV: what it takes from a history, what it records there, and its report."""
+
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+from scipy.sparse import csr_matrix
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.model_selection import cross_val_score
+from sklearn.svm import SVC
+
+from metaest.exceptions import HistoryError, SearchWarning
+from metaest.meta_features import fingerprint
+from metaest.tuning import History, MetaSearchCV
+from metaest.tuning._search_history import open_source
+from metaest.tuning._search_report import make_report
+
+X, Y = load_iris(return_X_y=True)
+SPACE = {"C": FloatDistribution(1e-2, 1e2, log=True)}
+
+
+def make_search(history: Any, **options: Any) -> MetaSearchCV:
+    options = {"n_trials": 3, "cv": 3, "sampler": RandomSampler(seed=0), **options}
+    return MetaSearchCV(SVC(), SPACE, history=history, **options)
+
+
+def test_a_search_records_itself() -> None:
+    history = History()
+    search = make_search(history).fit(X, Y)
+    (record,) = history.tasks()
+    assert record.task == f"search-{fingerprint(X, Y)[:8]}"
+    assert record.fingerprint == fingerprint(X, Y)
+    assert record.metric == "accuracy"
+    assert record.meta_features
+    assert record.space == SPACE
+    assert [t.params for t in record.trials] == search.cv_results_["params"]
+    make_search(history, scoring="f1_macro").fit(X, Y)
+    make_search(history, task="mine").fit(X, Y)
+    make_search(history, study_name="mine").fit(X, Y)
+    make_search(history, record=False).fit(X, Y)
+    assert [r.task for r in history.tasks()[1:]] == [f"{record.task}-2", "mine", "mine-2"]
+    assert history.tasks()[1].metric == "f1_macro"
+
+
+def test_clones_record_in_the_same_history() -> None:
+    history = History()
+    cross_val_score(clone(make_search(history)), X, Y, cv=2)
+    assert len(history) == 2
+    assert len({record.fingerprint for record in history.tasks()}) == 2
+
+
+def test_what_cannot_be_recorded_is_a_warning(tmp_path: Path) -> None:
+    class Full(History):
+        def add_study(self, *args: Any, **options: Any) -> None:
+            raise HistoryError("the history is full.")
+
+    with pytest.warns(SearchWarning, match=r"(?s)not recorded.*is full.*add_study"):
+        search = make_search(Full()).fit(X, Y)
+    assert search.score(X, Y) > 0.9
+    (tmp_path / "bad.db").write_text("no database")
+    with pytest.raises(HistoryError, match=r"bad\.db"):
+        make_search(tmp_path / "bad.db").fit(X, Y)
+
+
+def test_rows_that_have_no_meta_features_are_recorded_without() -> None:
+    history = History()
+    make_search(history).fit(csr_matrix(X), Y)
+    (record,) = history.tasks()
+    assert record.meta_features is None
+    assert len(record.trials) == 3
+
+
+def test_threads_do_not_clash() -> None:
+    history = History()
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda _: make_search(history, n_trials=1).fit(X, Y), range(10)))
+    assert len(history) == 10
+    assert len({record.task for record in history.tasks()}) == 10
+
+
+def _record_three(path: str) -> None:
+    for _ in range(3):
+        make_search(path, n_trials=1).fit(X, Y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["history.db", "history.journal"])
+def test_processes_do_not_clash(file: str, tmp_path: Path) -> None:
+    path = str(tmp_path / file)
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_record_three, args=(path,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(History(path)) == 6
+
+
+@pytest.mark.parametrize("same_storage", [True, False])
+def test_a_resumed_search_is_recorded_once(same_storage: bool, tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    storage = history.storage if same_storage else tmp_path / "study.db"
+    options = {"storage": storage, "study_name": "iris"}
+    make_search(history, **options).fit(X, Y)
+    assert [len(r.trials) for r in history.tasks()] == [3]
+    make_search(history, n_trials=5, **options).fit(X, Y)
+    assert [len(r.trials) for r in history.tasks()] == [5]
+
+
+def test_the_sampler_gets_related_searches_of_the_user_or_the_shipped_ones() -> None:
+    study = optuna.create_study(direction="maximize")
+    assert open_source(None, SVC(), "accuracy", SPACE, study).records == []
+    shipped = open_source("embedded", SVC(), "accuracy", SPACE, study)
+    assert shipped.name == "embedded"
+    assert len(shipped.records) > 10
+    history = History()
+    history.add_trials("other", [{"depth": 0.1}], [1.0], space={"depth": FloatDistribution(0, 1)})
+    unrelated = open_source(history, SVC(), "accuracy", SPACE, study)
+    assert unrelated.name == "embedded"
+    assert unrelated.own is history
+    history.add_trials("mine", [{"C": 0.1}], [1.0], space=SPACE)
+    own = open_source(history, SVC(), "accuracy", SPACE, study)
+    assert [record.task for record in own.records] == ["other", "mine"]
+    assert own.name == "in memory"
+    assert open_source("embedded", SVC(), "no metric", None, study).records == []
+
+
+def test_the_report_is_about_what_was_run() -> None:
+    search = make_search(None).fit(X, Y)
+    report = search.warm_start_report_
+    assert report.source is None
+    assert report.best_score == search.study_.best_value
+    assert report.best_trial_number == search.study_.best_trial.number
+    assert report.n_trials == 3
+    assert "cold search" in repr(report)
+    study = optuna.create_study(direction="maximize")
+    for value, origin in [(0.7, "portfolio"), (0.9, "portfolio"), (0.8, "surrogate"), (0.95, None)]:
+        trial = study.ask()
+        if origin is not None:
+            trial.set_user_attr("metaest:origin", origin)
+        trial.set_user_attr("metaest:source_task", "wine")
+        study.tell(trial, value)
+    params = [{"C": 2.0}, {"C": 3.0}, {"C": 1.0}, {"C": 4.0}]
+    history = History()
+    history.add_trials("wine", [{"C": 0.1}, {"C": 1.0}], [1.0, 0.5], space=SPACE)
+    pairs = list(zip(study.trials, params, strict=True))
+    warm = make_report("mine.db", history.tasks(), pairs, SVC().get_params())
+    assert (warm.n_source_tasks, warm.n_source_trials) == (1, 2)
+    assert warm.origins == {"portfolio": 2, "surrogate": 1}
+    assert [t["score"] for t in warm.startup_trials] == [0.7, 0.9]
+    assert warm.startup_trials[1]["params"] == {"C": 3.0}
+    assert warm.startup_trials[1]["source_task"] == "wine"
+    assert warm.best_startup_score == 0.9
+    assert warm.default_score == 0.8
+    assert warm.other_median_score == pytest.approx(np.median([0.8, 0.95]))
+    assert (warm.best_score, warm.best_trial_number) == (0.95, 3)
+    for part in (
+        "1 past search with 2 trials",
+        "mine.db",
+        "best of 2 start-up trials: 0.9",
+        "2 portfolio",
+    ):
+        assert part in repr(warm)
+    assert warm.to_dict()["best_startup_score"] == 0.9

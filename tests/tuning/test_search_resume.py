@@ -1,0 +1,198 @@
+"""MetaSearchCV: resuming after a kill, and refusing to resume another search."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+from sklearn.datasets import load_iris
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+from sklearn.svm import SVC
+
+from metaest.exceptions import HistoryError, InvalidParameterError
+from metaest.tuning import MetaSearchCV
+from metaest.tuning._storage import open_storage
+
+X, Y = load_iris(return_X_y=True)
+SPACE = {"C": FloatDistribution(1e-2, 1e2, log=True), "kernel": ["linear", "rbf"]}
+FILES = ["study.db", "study.journal"]
+
+SCRIPT = """
+import sys, time
+from optuna.samplers import RandomSampler
+from sklearn.datasets import load_iris
+from sklearn.svm import SVC
+from metaest.tuning import MetaSearchCV
+from optuna.distributions import FloatDistribution
+
+def wait(study, trial):
+    print(trial.number, flush=True)
+
+class Slow(SVC):
+    def fit(self, X, y, sample_weight=None):
+        time.sleep(0.05)
+        return super().fit(X, y)
+
+Slow.__module__, Slow.__qualname__ = SVC.__module__, SVC.__qualname__
+space = {"C": FloatDistribution(1e-2, 1e2, log=True), "kernel": ["linear", "rbf"]}
+MetaSearchCV(
+    Slow(), space, history=None, n_trials=1000, cv=3, sampler=RandomSampler(seed=0),
+    storage=sys.argv[1], study_name="iris", callbacks=[wait], return_train_score=True,
+).fit(*load_iris(return_X_y=True))
+"""
+
+
+def make_search(path: Any, estimator: Any = None, **options: Any) -> MetaSearchCV:
+    options = {"space": SPACE, "n_trials": 4, "cv": 3, "return_train_score": True, **options}
+    options = {"sampler": RandomSampler(seed=0), "study_name": "iris", "history": None, **options}
+    return MetaSearchCV(SVC() if estimator is None else estimator, storage=path, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES)
+def test_a_killed_search_goes_on(file: str, tmp_path: Path) -> None:
+    path = str(tmp_path / file)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, path], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        process.stdout.readline()
+    time.sleep(0.08)  # now it is in the middle of a trial
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    killed = optuna.load_study(study_name="iris", storage=open_storage(path)).trials
+    n_done = sum(trial.state == TrialState.COMPLETE for trial in killed)
+    assert n_done >= 3
+    assert [trial.state for trial in killed[n_done:]] == [TrialState.RUNNING]
+
+    search = make_search(path, n_trials=n_done + 2).fit(X, Y)
+    after = search.study_.trials
+    assert after[:n_done] == killed[:n_done]
+    assert [t.state.name for t in after[n_done:]] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert search.n_trials_ == n_done + 2
+    values = [trial.value for trial in after if trial.state == TrialState.COMPLETE]
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], values)
+    assert (search.cv_results_["mean_fit_time"][:n_done] > 0.05).all()
+    drawn = [params["C"] for params in search.cv_results_["params"]]
+    assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_results_are_read_back_wholly(file: str, tmp_path: Path) -> None:
+    path = tmp_path / file
+    first = make_search(path, scoring=["accuracy", "f1_macro"], refit="f1_macro").fit(X, Y)
+    again = make_search(path, scoring=["accuracy", "f1_macro"], refit="f1_macro").fit(X, Y)
+    assert again.n_trials_ == 4
+    assert list(first.cv_results_) == list(again.cv_results_)
+    for key, column in first.cv_results_.items():
+        if key == "params":
+            assert column == again.cv_results_[key]
+        else:
+            np.testing.assert_array_equal(column, again.cv_results_[key])
+    assert again.best_params_ == first.best_params_
+    more = make_search(path, scoring=["accuracy", "f1_macro"], refit="f1_macro", n_trials=6)
+    more.fit(X, Y)
+    assert more.cv_results_["params"][:4] == first.cv_results_["params"]
+    assert more.n_trials_ == 6
+
+
+def test_objects_conditions_and_failures_are_read_back(tmp_path: Path) -> None:
+    def space(trial: Any) -> dict[str, Any]:
+        kernel = trial.suggest_categorical("kernel", ["linear", "wrong", "poly"])
+        weights = [None, {0: 2.0}][trial.suggest_int("weighted", 0, 1)]
+        params = {"kernel": kernel, "class_weight": weights}
+        if kernel == "poly":
+            params["degree"] = trial.suggest_int("degree", 2, 3)
+        return params
+
+    path = tmp_path / "study.db"
+    with pytest.warns(FitFailedWarning), pytest.warns(UserWarning, match="non-finite"):
+        first = make_search(path, space=space, n_trials=16).fit(X, Y)
+    with pytest.warns(UserWarning, match="non-finite"):  # the fits failed in the session before
+        again = make_search(path, space=space, n_trials=16).fit(X, Y)
+    assert again.cv_results_["params"] == first.cv_results_["params"]
+    assert any(params["class_weight"] == {0: 2.0} for params in again.cv_results_["params"])
+    np.testing.assert_array_equal(
+        again.cv_results_["split1_test_score"], first.cv_results_["split1_test_score"]
+    )
+    np.testing.assert_array_equal(
+        np.ma.getmaskarray(again.cv_results_["param_degree"]),
+        np.ma.getmaskarray(first.cv_results_["param_degree"]),
+    )
+
+    def changed(trial: Any) -> dict[str, Any]:
+        return {"kernel": trial.suggest_categorical("kern", ["linear", "poly"])}
+
+    changed.__qualname__ = space.__qualname__
+    with pytest.raises(InvalidParameterError, match="does not lead to the parameters"):
+        make_search(path, space=changed, n_trials=16).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X": X + 1}, "another data set"),
+        ({"Y": Y[::-1]}, "another data set"),
+        ({"space": {"C": SPACE["C"]}}, "another space.*kernel"),
+        ({"space": {**SPACE, "C": FloatDistribution(1e-2, 10, log=True)}}, "another space.*100"),
+        ({"cv": 4}, "another cv"),
+        ({"cv": KFold(3)}, "another cv"),
+        ({"scoring": "f1_macro"}, "another scoring"),
+        ({"estimator": LogisticRegression(), "space": {"C": SPACE["C"]}}, "another (space|estim)"),
+        ({"estimator": SVC(gamma=0.1)}, "another estimator.*gamma"),
+        ({"weight": np.arange(150) % 2 + 1}, "another fit parameters"),
+    ],
+)
+def test_another_search_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    make_search(path).fit(X, Y)
+    change = dict(change)
+    data = change.pop("X", X), change.pop("Y", Y)
+    weight = {"sample_weight": change.pop("weight")} if "weight" in change else {}
+    with pytest.raises(HistoryError, match=f"(?s)study 'iris' cannot be resumed.*{message}"):
+        make_search(path, **change).fit(*data, **weight)
+    search = make_search(path, SVC(random_state=3, verbose=False), n_trials=5, n_jobs=1)
+    assert search.fit(X.tolist(), list(Y)).n_trials_ == 5
+
+
+def test_studies_of_others_are_refused(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "study.db")
+    study = optuna.create_study(storage=storage, study_name="theirs", direction="maximize")
+    study.optimize(lambda trial: trial.suggest_float("C", 0, 1), n_trials=1)
+    with pytest.raises(HistoryError, match="no MetaSearchCV made"):
+        make_search(storage, study_name="theirs").fit(X, Y)
+    optuna.create_study(storage=storage, study_name="down")
+    with pytest.raises(HistoryError, match="does not maximise"):
+        make_search(storage, study_name="down").fit(X, Y)
+    with pytest.raises(HistoryError, match="does not exist"):
+        make_search(tmp_path / "no" / "study.db").fit(X, Y)
+
+
+def test_trials_that_were_queued_are_run(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "study.db")
+    study = optuna.create_study(storage=storage, study_name="iris", direction="maximize")
+    study.enqueue_trial({"C": 3.0, "kernel": "rbf"})
+    search = make_search(storage).fit(X, Y)
+    assert search.cv_results_["params"][0] == {"C": 3.0, "kernel": "rbf"}
+    assert search.n_trials_ == 4
+
+
+def test_without_a_name_every_fit_is_a_new_study(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "study.db")
+    search = make_search(storage, study_name=None)
+    names = {search.fit(X, Y).study_.study_name for _ in range(2)}
+    assert len(names) == 2
+    assert {study.study_name for study in storage.get_all_studies()} == names

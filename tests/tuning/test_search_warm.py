@@ -1,0 +1,94 @@
+"""MetaSearchCV with MetaSampler, its default."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.distributions import FloatDistribution
+from scipy.sparse import csr_matrix
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_diabetes, load_iris, load_wine
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from metaest.tuning import History, MetaSampler, MetaSearchCV
+
+X, Y = load_iris(return_X_y=True)
+SPACE = {"C": FloatDistribution(1e-2, 1e2, log=True)}
+
+
+def scaled_svc() -> Pipeline:
+    return make_pipeline(StandardScaler(), SVC())
+
+
+def test_a_newcomer_without_space_or_history_starts_warm() -> None:
+    search = MetaSearchCV(scaled_svc(), n_trials=4, cv=3, random_state=0).fit(
+        *load_wine(return_X_y=True)
+    )
+    report = search.warm_start_report_
+    assert report.source == "embedded"
+    assert report.n_source_tasks > 10
+    assert 0 < len(report.startup_trials) <= 4
+    assert report.best_startup_score > 0.95
+    assert isinstance(search.study_.sampler, MetaSampler)
+
+
+def test_the_same_seed_gives_the_same_search() -> None:
+    params = [
+        MetaSearchCV(scaled_svc(), n_trials=8, cv=3, random_state=seed)
+        .fit(X, Y)
+        .cv_results_["params"]
+        for seed in (0, 0)
+    ]
+    assert params[0] == params[1]
+
+
+def test_a_cold_search_reuses_nothing() -> None:
+    search = MetaSearchCV(SVC(), SPACE, history=None, n_trials=4, random_state=0).fit(X, Y)
+    assert search.warm_start_report_.source is None
+    assert search.warm_start_report_.startup_trials == []
+
+
+def test_a_resumed_search_does_not_repeat_its_startup(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"storage": tmp_path / "study.db", "study_name": "iris", "cv": 3}
+    MetaSearchCV(scaled_svc(), n_trials=3, random_state=0, **options).fit(X, Y)
+    search = MetaSearchCV(scaled_svc(), n_trials=8, random_state=0, **options).fit(X, Y)
+    seen = [tuple(sorted(map(repr, p.items()))) for p in search.cv_results_["params"]]
+    assert len(seen) == 8
+    assert len(set(seen)) == 8
+
+
+def test_the_users_own_history_is_used() -> None:
+    history = History()
+    first = MetaSearchCV(SVC(), SPACE, history=history, n_trials=6, cv=3, random_state=0)
+    first.fit(*load_wine(return_X_y=True))
+    second = MetaSearchCV(SVC(), SPACE, history=history, n_trials=3, cv=3, random_state=0)
+    report = second.fit(X, Y).warm_start_report_
+    assert (report.source, report.n_source_tasks, report.n_source_trials) == ("in memory", 1, 6)
+    assert len(history) == 2
+
+
+@pytest.mark.parametrize("rows", [csr_matrix(X), X.tolist()], ids=["sparse", "lists"])
+def test_data_of_other_kinds(rows: Any) -> None:
+    search = MetaSearchCV(SVC(), SPACE, n_trials=3, cv=3, random_state=0).fit(rows, Y)
+    assert search.n_trials_ == 3
+
+
+def test_no_targets_regression_and_several_targets() -> None:
+    space = {"n_clusters": [2, 3]}
+    MetaSearchCV(KMeans(n_init=1), space, n_trials=2, cv=2, random_state=0).fit(X)
+    table, target = load_diabetes(return_X_y=True)
+    both = np.column_stack([target, -target])
+    for y in (target, both):
+        search = MetaSearchCV(Ridge(), n_trials=3, cv=3, random_state=0, history=History())
+        assert np.isfinite(search.fit(table, y).best_score_)
+        assert len(search.history) == 1
+
+
+def test_nested() -> None:
+    search = MetaSearchCV(SVC(), n_trials=10, random_state=0)
+    assert cross_val_score(search, X, Y, cv=3).mean() > 0.95
