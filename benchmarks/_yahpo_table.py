@@ -105,13 +105,13 @@ class Table:
             return
         seeds, tasks = ({key[i] for key in self.keys} for i in (0, 1))
         print(
-            f"\n### {self.scenario}, {SCENARIOS[self.scenario].metric}: {len(tasks)} tasks, "
-            f"{len(seeds)} seeds, {len(self.keys)} searches of each method\n"
+            f"\n### {self.scenario}, {SCENARIOS[self.scenario].metric}: {len(tasks)} tasks, seeds "
+            f"{', '.join(map(str, sorted(seeds)))}: {len(self.keys)} searches of each method\n"
         )
         goals = [n for n in (50, 100) if n <= self.n_trials] if "tpe" in self.methods else []
         heads = ["method", *(f"@{n}" for n in self.checkpoints)]
         heads += [f"trials to TPE@{n}" for n in goals]
-        heads += ["s per suggestion", "s of learning", "origins"]
+        heads += ["s per suggestion", "s of learning", "origins of trials"]
         print(markdown_row(*heads))
         print(markdown_row(*["---"] * len(heads)))
         for method in self.methods:
@@ -168,7 +168,7 @@ class Table:
         return [
             f"{np.median([r.seconds for r in own]):.3f}",
             f"{np.mean(learning):.0f}" if learning else "",
-            ", ".join(f"{n} {100 * c / total:.0f} %" for n, c in origins.most_common()),
+            ", ".join(f"{100 * c / total:.0f} % {n}" for n, c in origins.most_common() if n),
         ]
 
 
@@ -202,6 +202,10 @@ def draw(tables: Sequence[Table], path: Path) -> None:
         ticks = table.checkpoints
         ax.set(xscale="log", yscale="log", xlabel="trials", xlim=(1, table.n_trials))
         ax.set_xticks(ticks, ticks)
+        low, high = ax.get_ylim()
+        levels = [k * 10**p for p in range(-2, 4) for k in (1, 2, 5)]
+        levels = [level for level in levels if low <= level <= high]
+        ax.set_yticks(levels, [f"{level:g}" for level in levels])
         ax.minorticks_off()
         ax.set_title(f"{table.scenario}, {len(table.keys)} searches", loc="left", fontsize="medium")
         ax.grid(color="0.93")

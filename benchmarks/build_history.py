@@ -41,8 +41,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from metaest.meta_features import MetaFeatures, fingerprint
-from metaest.tuning import default_space
+from metaest.meta_features import fingerprint
+from metaest.tuning import default_space, embedded_history
+from metaest.tuning._description import describe_data
+from metaest.tuning._shipped import write_shipped
+from metaest.tuning._sources import find_sources
+from metaest.tuning._surrogate import teaching_tasks, train_surrogate
 
 ROOT = Path(__file__).parent
 PACKED = ROOT.parent / "metaest" / "tuning" / "data"
@@ -270,7 +274,7 @@ def pack(folder: Path, entries: list[dict], models: list[str], output: Path, pac
             found = json.loads(path.read_text())
             key = entry["data_id"], found["n_rows"]
             if key not in described:
-                described[key] = describe(*load(folder, entry, model))
+                described[key], names = describe(*load(folder, entry, model))
             searches.append(pack_search(found) | described[key])
             now = {name: found[name] for name in ("model", "estimator", "space", "versions")}
             if head and now != head:
@@ -278,15 +282,31 @@ def pack(folder: Path, entries: list[dict], models: list[str], output: Path, pac
             head = now
         if searches:
             content = {"format": 1} | head
-            content["meta_feature_names"] = MetaFeatures().get_feature_names_out().tolist()
+            content["meta_feature_names"] = names
             content["searches"] = searches
             write_json(packed / f"{model}.json", content, separators=(",", ":"))
         print(f"{model}: packed {len(searches)} of {len(entries)} searches", flush=True)
 
 
-def describe(X: pd.DataFrame, y: np.ndarray) -> dict:
-    values = MetaFeatures(scale=False).transform([(X, y)])[0]
-    return {"meta_features": [short(v) for v in values], "fingerprint": fingerprint(X, y)}
+def describe(X: pd.DataFrame, y: np.ndarray) -> tuple[dict, list[str]]:
+    found = describe_data(X, y, None) or {}
+    values = [short(v) for v in found.values()]
+    return {"meta_features": values, "fingerprint": fingerprint(X, y)}, list(found)
+
+
+def ship_surrogates(packed: Path) -> None:
+    """Meta-train the surrogates of the packed history, as MetaSampler would, and write them."""
+    states = {}
+    for name, estimator in MODELS.items():
+        records = embedded_history(estimator)
+        sources = find_sources(records, direction="maximize", metric="accuracy")
+        if sources is None:
+            continue
+        encode = sources.configurations.encode
+        tasks = [(encode(task.rows), task.scores) for task in sources.tasks]
+        states[teaching_tasks(tasks).fingerprint()] = train_surrogate(tasks).state
+        print(f"{name}: surrogate of {len(tasks)} searches", flush=True)
+    write_shipped(states, packed / "surrogates.safetensors")
 
 
 def pack_search(found: dict) -> dict:
@@ -322,6 +342,8 @@ def main() -> None:
     warnings.simplefilter("ignore")  # no convergence, classes with fewer rows than folds
     if args.pack:
         pack(folder, entries, args.models, args.output, args.packed)
+        if args.packed == PACKED:
+            ship_surrogates(args.packed)
     else:
         run(folder, entries, args.models, args.output, args.n_trials)
 

@@ -18,10 +18,15 @@ source task is evaluated again. Every method proposes trials one by one to an Op
     meta_adversarial   its past has all scores negated
 
 Regret x 1000 is (best - incumbent) / (best - worst) x 1000: best and worst are the extremes of
-local search and of every trial of every method. Each finished search is a line of
-output/yahpo/results.jsonl; a rerun does what is missing, so several processes may share the work
-(by --scenario). The table compares the methods on the searches that all of them have finished.
-After a change of metaest, use another --output (the histories and bounds can be copied into it).
+random configurations, local search (for the best) and every trial of every method. Seconds are CPU
+seconds on one thread: of a suggestion, the median of a search's last ten; of learning from the
+past, once for each fold, estimates for the portfolio (made by the first method that needs them and
+kept for the others) and meta-training.
+
+Each finished search is a line of output/yahpo/results.jsonl; a rerun does what is missing. Two
+processes may share the work by --scenario or --seeds, once the histories and bounds are made. The
+table compares the methods on the searches that all of them have finished. After a change of
+metaest use another --output (the histories and bounds can be copied into it).
 """
 
 from __future__ import annotations
@@ -127,7 +132,7 @@ def search(yahpo: Yahpo, task: str, phases: Phases, n_trials: int) -> dict[str, 
         trial = study.ask(yahpo.space)
         seconds.append(time.process_time() - start)
         study.tell(trial, float(yahpo(task, [trial.params])[0]))
-    origins = Counter(t.user_attrs.get("metaest:origin", "other") for t in study.trials)
+    origins = Counter(t.user_attrs.get("metaest:origin", "") for t in study.trials)
     return {
         "values": [float(f"{trial.value:.8g}") for trial in study.trials],
         "seconds": round(float(np.median(seconds[-10:])), 4),

@@ -121,6 +121,7 @@ class Configurations:
         changed = rng.random((n, n_params)) < max(0.35, 1 / n_params)
         changed[np.arange(n), rng.integers(n_params, size=n)] = True
         step = rng.choice([0.02, 0.05, 0.15], size=(n, 1)) * rng.standard_normal((n, n_params))
+        step *= self._limits[:, 1] - self._limits[:, 0]
         values = np.where(changed, rows.values + step, rows.values)
         for column, size in enumerate(self._sizes):
             if size:
@@ -133,20 +134,31 @@ class Configurations:
         """Return the nearest new configurations."""
         return self._finish(np.clip(rows.values, *self._limits.T))
 
-    def encode(self, rows: Rows) -> np.ndarray:
+    def encode(self, rows: Rows, *, in_limits: bool = False) -> np.ndarray:
         """Return what surrogates see: (n, d), each column on [-1, 1].
 
         A number's column, or an indicator for each category; 0 where the parameter is inactive,
         and a column of its own says so where it may be.
+
+        Parameters
+        ----------
+        rows : Rows
+        in_limits : bool, default=False
+            Whether -1 and 1 are the limits of new configurations, not the ends of the space.
         """
         columns = []
+        values = rows.values
+        if in_limits:
+            low, high = self._limits.T
+            span = np.where((high > low) & (np.array(self._sizes) == 0), high - low, 1.0)
+            values = np.where(np.array(self._sizes) == 0, (values - low) / span, values)
         for column, (name, size) in enumerate(zip(self.names, self._sizes, strict=True)):
             active = rows.active[:, column]
             if size:
-                codes = rows.values[:, column, None] == np.arange(size)
+                codes = values[:, column, None] == np.arange(size)
                 columns.append(codes * active[:, None])
             else:
-                columns.append(((2 * rows.values[:, column] - 1) * active)[:, None])
+                columns.append(((2 * values[:, column] - 1) * active)[:, None])
             if name in self.conditions:
                 columns.append(active[:, None])
         return np.concatenate(columns, axis=1, dtype=np.float64)

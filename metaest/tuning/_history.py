@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage
 
 from metaest.exceptions import HistoryError, missing_dependency
 from metaest.tuning._entry import are_same, make_record
+from metaest.tuning._read import read_trials
 from metaest.tuning._record import VERSION_KEY, SearchRecord, attributes, read_record
 from metaest.tuning._storage import open_storage, translated_errors
 from metaest.tuning._trials import check_space, make_trials, merge_spaces
@@ -210,14 +211,16 @@ class History:
             If one was written by a newer metaest, is damaged, or the storage cannot be read.
         """
         with translated_errors(self._name):
+            studies = self._studies()
+            trials = read_trials(self.storage, [study._study_id for study in studies])
             return [
                 read_record(
                     study.study_name,
                     study.direction.name.lower(),
                     study.user_attrs,
-                    self.storage.get_all_trials(study._study_id, deepcopy=False),
+                    trials[study._study_id],
                 )
-                for study in self._studies()
+                for study in studies
             ]
 
     def to_frame(self) -> Any:

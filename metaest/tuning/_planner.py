@@ -183,10 +183,8 @@ class Planner:
             drawn = configurations.draw(1, rng)
             return Plan(configurations.write(drawn, 0), {"origin": "random"})
         proposed = proposed.take(new)
-        x = configurations.encode(proposed)
         origin, posterior, surrogate = self._model(sources, configurations, seen)
-        features = _features(surrogate, x)
-        mean, std = posterior.predict(features)
+        mean, std = posterior.predict(_features(surrogate, configurations, proposed))
         merit = log_expected_improvement(mean, std, float(seen.scores.max()))
         number = int(merit.argmax())
         return Plan(configurations.write(proposed, number), {"origin": origin})
@@ -200,12 +198,11 @@ class Planner:
             encode = sources.configurations.encode
             tasks = [(encode(task.rows), task.scores) for task in sources.tasks]
             surrogate = train_surrogate(tasks, self._verbose)
-        x, pending = configurations.encode(seen.rows), configurations.encode(seen.pending)
         if surrogate is None:
-            return "cold", self._fit("cold", None, x, seen.scores, pending), None
-        warm = self._fit("surrogate", surrogate, x, seen.scores, pending)
+            return "cold", self._fit("cold", None, configurations, seen), None
+        warm = self._fit("surrogate", surrogate, configurations, seen)
         if len(seen.rows) >= _SWITCH_FROM:
-            cold = self._fit("cold", None, x, seen.scores, pending)
+            cold = self._fit("cold", None, configurations, seen)
             if cold.loss + _MARGIN < warm.loss:
                 return "cold", cold, None
         return "surrogate", warm, surrogate
@@ -214,23 +211,27 @@ class Planner:
         self,
         origin: str,
         surrogate: Surrogate | None,
-        x: np.ndarray,
-        scores: np.ndarray,
-        pending: np.ndarray,
+        configurations: Configurations,
+        seen: Observations,
     ) -> Posterior:
         """Fit a model; what runs is taken to score what the model expects of it."""
-        prior = Prior.cold(x.shape[1]) if surrogate is None else surrogate.prior()
-        posterior = Posterior(_features(surrogate, x), scores, prior, self._starts.get(origin))
+        features = _features(surrogate, configurations, seen.rows)
+        prior = Prior.cold(features.raw.shape[1]) if surrogate is None else surrogate.prior()
+        posterior = Posterior(features, seen.scores, prior, self._starts.get(origin))
         self._starts[origin] = posterior.parameters
-        if not len(pending):
+        if not len(seen.pending):
             return posterior
-        expected, _ = posterior.predict(_features(surrogate, pending))
-        both = _features(surrogate, np.concatenate([x, pending]))
-        return Posterior(both, np.concatenate([scores, expected]), prior, posterior.parameters)
+        expected, _ = posterior.predict(_features(surrogate, configurations, seen.pending))
+        both = _features(surrogate, configurations, seen.rows.join(seen.pending))
+        scores = np.concatenate([seen.scores, expected])
+        return Posterior(both, scores, prior, posterior.parameters)
 
 
-def _features(surrogate: Surrogate | None, x: np.ndarray) -> Features:
-    return Features(torch.from_numpy(x)) if surrogate is None else surrogate.features(x)
+def _features(surrogate: Surrogate | None, configurations: Configurations, rows: Rows) -> Features:
+    if surrogate is not None:
+        return surrogate.features(configurations.encode(rows))
+    # What knows nothing of past searches looks no farther than this one's space.
+    return Features(torch.from_numpy(configurations.encode(rows, in_limits=True)))
 
 
 def _is_new(configurations: Configurations, rows: Rows, seen: Observations) -> np.ndarray:

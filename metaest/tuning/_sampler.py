@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from metaest._checks import check_int_range
 from metaest.exceptions import InvalidParameterError
 from metaest.tuning._configurations import Configurations, fit_into
-from metaest.tuning._entry import describe_data
+from metaest.tuning._description import describe_data
 from metaest.tuning._history import History
 from metaest.tuning._observations import known_space
 from metaest.tuning._planner import Plan, Planner

@@ -71,15 +71,17 @@ def open_source(
         )
     own = history if isinstance(history, History) else History(history)
     records = [record for record in own.tasks() if not _is_part(record, study)]
+    shipped = _embedded(estimator, metric, own)
     if not any(_is_related(record, space) for record in records):
-        return _embedded(estimator, metric, own)
-    return Source(own._name, records, own)
+        return shipped
+    name = own._name if not shipped.records else f"{own._name} and embedded"
+    return Source(name, [*records, *shipped.records], own)
 
 
 def _embedded(estimator: Any, metric: str, own: History | None) -> Source:
     from metaest.tuning._embedded import embedded_history
 
-    records = list(embedded_history(estimator, metric=metric))
+    records = embedded_history(estimator, metric=metric)
     return Source("embedded" if records else None, records, own)
 
 

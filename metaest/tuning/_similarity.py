@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metaest.tuning._description import LEARNED
 from metaest.tuning._portfolio import greedy_portfolio
 from metaest.tuning._sources import SourceTask
 
@@ -19,8 +20,9 @@ def distances_from(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the distances of T data sets from a new one, and from each other.
 
-    Each meta-feature is replaced by its rank among all data sets; the distance is the mean
-    difference. Tasks without meta-features are infinitely far.
+    The distance of learned coordinates where all have them; else each meta-feature is replaced
+    by its rank among all data sets, and the distance is the mean difference. Tasks without
+    meta-features are infinitely far.
 
     Parameters
     ----------
@@ -38,12 +40,17 @@ def distances_from(
     names = set(own).intersection(*(tasks[i].meta_features or {} for i in described))
     if not described or not names:
         return None
+    learned = [name for name in names if name.startswith(LEARNED)]
+    used = sorted(learned or names)
     table = np.array(
-        [[own[n] for n in sorted(names)]]
-        + [[(tasks[i].meta_features or {})[n] for n in sorted(names)] for i in described]
-    )
-    ranks = _ranks(table)  # (1 + described, names)
-    near = np.abs(ranks[:, None] - ranks).mean(2)
+        [[own[n] for n in used]]
+        + [[(tasks[i].meta_features or {})[n] for n in used] for i in described]
+    )  # (1 + described, names)
+    if learned:
+        near = np.sqrt(np.square(table[:, None] - table).sum(2))
+    else:
+        ranks = _ranks(table)
+        near = np.abs(ranks[:, None] - ranks).mean(2)
     to_new = np.full(len(tasks), np.inf)
     between = np.full((len(tasks), len(tasks)), np.inf)
     to_new[described] = near[0, 1:]

@@ -177,6 +177,7 @@ def _as_numbers(
     left_out: Counter[str],
 ) -> Sources:
     wide = merge_spaces_of([space, *(record.space for record in records)])
+    wide = dict(sorted(wide.items()))  # one order, whatever is asked for first
     plain = Configurations(wide)
     kept, rows = [], []
     for record in records:

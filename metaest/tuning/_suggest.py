@@ -19,8 +19,8 @@ from metaest._checks import check_targets, find_kind
 from metaest.exceptions import HistoryError, InvalidParameterError, TaskError, did_you_mean
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._configurations import Space
+from metaest.tuning._description import describe_data
 from metaest.tuning._embedded import embedded_history
-from metaest.tuning._entry import describe_data
 from metaest.tuning._ranking import Ranking, Searches
 from metaest.tuning._record import SearchRecord
 from metaest.tuning._sampler import read_history

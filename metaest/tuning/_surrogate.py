@@ -13,6 +13,7 @@ from metaest.learners import DeepKernelGP, LearnerNet
 from metaest.tasks import Task, TaskSet
 from metaest.training import MetaState, meta_train
 from metaest.tuning._posterior import Features, Prior
+from metaest.tuning._shipped import load_shipped
 
 #: Trials that a search must have to be trained on, and such searches that training needs.
 _MIN_TRIALS, _MIN_TASKS = 6, 3
@@ -87,18 +88,24 @@ def train_surrogate(
     verbose : int, default=0
         1 shows a progress bar.
     """
-    fitting = [Task(x, _standardized(y), kind="regression") for x, y in tasks if _teaches(y)]
-    if len(fitting) < _MIN_TASKS:
+    task_set = teaching_tasks(tasks)
+    if task_set is None:
         return None
-    task_set = TaskSet(fitting)
     key = task_set.fingerprint()
     with _lock:  # of threads that ask at once, one trains
         if key not in _trained:
-            _trained[key] = Surrogate(_train(task_set, verbose))
+            state = load_shipped(key, LEARNER, task_set.check_input_shape()[0])
+            _trained[key] = Surrogate(_train(task_set, verbose) if state is None else state)
             while len(_trained) > _MAX_TRAINED:
                 _trained.popitem(last=False)
         _trained.move_to_end(key)
         return _trained[key]
+
+
+def teaching_tasks(tasks: Sequence[tuple[np.ndarray, np.ndarray]]) -> TaskSet | None:
+    """Return the searches that a surrogate can be trained on; None if they are too few."""
+    fitting = [Task(x, _standardized(y), kind="regression") for x, y in tasks if _teaches(y)]
+    return TaskSet(fitting) if len(fitting) >= _MIN_TASKS else None
 
 
 def _standardized(scores: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writing a whole search at once; the only user of Optuna's private table models."""
+"""Writing a whole search at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_record(storage: BaseStorage, record: SearchRecord) -> None:
     """
     try:
         with quiet_optuna():
-            models = _models() if isinstance(storage, RDBStorage) else None
+            models = table_models() if isinstance(storage, RDBStorage) else None
             if models is not None:
                 _write_tables(storage, models, record)
             else:
@@ -69,7 +69,7 @@ def _write_plainly(storage: BaseStorage, record: SearchRecord) -> None:
     storage.get_all_trials(study_id, deepcopy=False)  # reads back what was written
 
 
-def _models() -> Any:
+def table_models() -> Any:
     """Return Optuna's table models if they are those that this file was written for."""
     try:
         from optuna.storages._rdb import models

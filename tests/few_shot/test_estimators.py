@@ -18,10 +18,11 @@ from metaest.learners import LEARNERS, Gaussian, Learner, Reptile, RidgeHead
 from metaest.nets import MLP
 from metaest.tasks import TaskSet
 
+CLASSIFICATION = [name for name, cls in LEARNERS.items() if "classification" in cls.kinds]
 REGRESSION = [name for name, cls in LEARNERS.items() if "regression" in cls.kinds]
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", CLASSIFICATION)
 def test_learns_new_classes_from_few_rows(meta_fitted, learner, task):
     X, y = task
     support = np.concatenate([np.flatnonzero(y == c)[:5] for c in range(4)])
@@ -78,7 +79,7 @@ def test_labels_of_any_type(clf, task, labels, dtype):
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", CLASSIFICATION)
 def test_one_row_at_a_time_is_the_same(meta_fitted, learner, fresh, task):
     X, y = task
     clf = MetaFewShotClassifier(learner, random_state=0)
@@ -102,7 +103,7 @@ def test_predict_needs_no_support_data(clf, task):
         np.testing.assert_array_equal(clf.predict_proba(task[0]), before)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", CLASSIFICATION)
 def test_random_state_repeats_an_untrained_fit(learner, task):
     X, y = task
     make = functools.partial(MetaFewShotClassifier, learner, backbone="mlp")
@@ -159,7 +160,7 @@ def images() -> tuple:
     return (centres[y] + 0.3 * rng.normal(size=(48, 1, 8, 8))).astype(np.float32), y
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", CLASSIFICATION)
 def test_images_and_flat_rows_with_input_shape_are_the_same(images, learner):
     X, y = images
     flat = X.reshape(len(X), -1)
@@ -210,7 +211,7 @@ def _episodes(y: np.ndarray, n: int, seed: int = 0) -> list[tuple]:
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", CLASSIFICATION)
 def test_many_episodes_at_once_are_the_same(meta_fitted, learner, fresh, task):
     X, codes = task
     y = np.array(["w", "x", "y", "z"])[codes]

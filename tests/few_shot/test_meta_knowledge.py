@@ -20,9 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from metaest import MetaFewShotClassifier
 from metaest.learners import LEARNERS, MAML
 
-ESTIMATORS = [("classification", name) for name in LEARNERS] + [
-    ("regression", name) for name, cls in LEARNERS.items() if "regression" in cls.kinds
-]
+ESTIMATORS = [(kind, name) for name, cls in LEARNERS.items() for kind in cls.kinds]
 
 
 @pytest.mark.parametrize(("kind", "learner"), ESTIMATORS)

@@ -17,6 +17,7 @@ from sklearn.datasets import load_iris
 from metaest.exceptions import HistoryError
 from metaest.meta_features import MetaFeatures
 from metaest.tuning import History
+from metaest.tuning._description import LEARNED
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -98,7 +99,9 @@ def test_a_study_is_copied_with_pruned_and_failed_trials(storage: Any) -> None:
     assert record.trials[1].intermediate_values == study.trials[1].intermediate_values
     assert record.trials[0].datetime_start is not None
     assert record.meta_features is not None
-    assert list(record.meta_features) == MetaFeatures().get_feature_names_out().tolist()
+    names = MetaFeatures().get_feature_names_out().tolist()
+    assert list(record.meta_features)[: len(names)] == names
+    assert all(name.startswith(LEARNED) for name in list(record.meta_features)[len(names) :])
     assert record.fingerprint is not None
 
 

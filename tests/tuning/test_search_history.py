@@ -128,8 +128,9 @@ def test_the_sampler_gets_related_searches_of_the_user_or_the_shipped_ones() -> 
     assert unrelated.own is history
     history.add_trials("mine", [{"C": 0.1}], [1.0], space=SPACE)
     own = open_source(history, SVC(), "accuracy", SPACE, study)
-    assert [record.task for record in own.records] == ["other", "mine"]
-    assert own.name == "in memory"
+    assert [record.task for record in own.records[:2]] == ["other", "mine"]
+    assert own.records[2:] == shipped.records
+    assert own.name == "in memory and embedded"
     assert open_source("embedded", SVC(), "no metric", None, study).records == []
 
 
