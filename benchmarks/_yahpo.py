@@ -32,7 +32,7 @@ from metaest.tuning._configurations import Configurations, Rows
 N_TRIALS = 100
 #: For the bounds: random configurations; climbs that begin at different ones, and one from where
 #: they end; rounds of a climb, and how many configurations survive each.
-N_RANDOM, N_CLIMBS, N_ROUNDS, N_KEPT = 20_000, 5, 20, 20
+N_RANDOM, N_CLIMBS, N_ROUNDS, N_KEPT = 20_000, 10, 20, 20
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
     METAEST_DATA=... python benchmarks/build_history.py            # search; about 1.5 hours, 1 core
     METAEST_DATA=... python benchmarks/build_history.py --pack     # into metaest/tuning/data
 
-Each search is one JSON file under --output; finished ones are skipped, so a run that was killed
-goes on where it was (the search it was in starts again). Trials maximise the mean accuracy of
-5 stratified folds; other metrics are recorded beside it. Preprocessing is fitted on the training
-rows of each fold, once per search: it has no parameter that is searched.
+Each search is one JSON file under --output; finished and packed ones are skipped, so a run that
+was killed goes on where it was (the search it was in starts again). Trials maximise the mean
+accuracy of 5 stratified folds; other metrics are recorded beside it. Preprocessing is fitted on
+the training rows of each fold, once per search: it has no parameter that is searched.
 """
 
 from __future__ import annotations
@@ -244,12 +244,26 @@ def cost(entry: dict, model: str) -> float:
     return base + n_rows * (by_rows + by_classes * n_classes)
 
 
-def run(folder: Path, entries: list[dict], models: list[str], output: Path, n_trials: int) -> None:
+def read_packed(packed: Path, model: str) -> dict:
+    """Return what an earlier run has packed, so that it need not be searched again."""
+    path = packed / f"{model}.json"
+    return json.loads(path.read_text()) if path.exists() else {"searches": []}
+
+
+def run(
+    folder: Path,
+    entries: list[dict],
+    models: list[str],
+    output: Path,
+    packed: Path,
+    n_trials: int,
+) -> None:
+    done = {(m, s["data_id"]) for m in models for s in read_packed(packed, m)["searches"]}
     jobs = sorted(((cost(e, m), e, m) for e in entries for m in models), key=lambda job: job[0])
     for number, (_, entry, model) in enumerate(jobs, 1):
         path = output / f"{model}-{entry['data_id']}.json"
         label = f"{number}/{len(jobs)} {model} {entry['data_id']} {entry['name']}:"
-        if path.exists():
+        if path.exists() or (model, entry["data_id"]) in done:
             print(label, "there already", flush=True)
             continue
         wall, cpu = time.perf_counter(), time.process_time()
@@ -266,17 +280,23 @@ def pack(folder: Path, entries: list[dict], models: list[str], output: Path, pac
     """Write what is finished of each model into one file of columns."""
     described: dict[tuple[int, int], dict] = {}  # models see the same rows, but for boosting
     for model in models:
+        before = read_packed(packed, model)
+        earlier = {search["data_id"]: search for search in before["searches"]}
         searches, head = [], {}
         for entry in entries:
             path = output / f"{model}-{entry['data_id']}.json"
-            if not path.exists():
+            if path.exists():
+                found = json.loads(path.read_text())
+                search, origin = pack_search(found), found
+            elif entry["data_id"] in earlier:
+                search, origin = earlier[entry["data_id"]], before
+            else:
                 continue
-            found = json.loads(path.read_text())
-            key = entry["data_id"], found["n_rows"]
+            key = entry["data_id"], search["n_rows"]
             if key not in described:
                 described[key], names = describe(*load(folder, entry, model))
-            searches.append(pack_search(found) | described[key])
-            now = {name: found[name] for name in ("model", "estimator", "space", "versions")}
+            searches.append(search | described[key])
+            now = {name: origin[name] for name in ("model", "estimator", "space", "versions")}
             if head and now != head:
                 raise SystemExit(f"{path} has another space, estimator or version; search it again")
             head = now
@@ -345,7 +365,7 @@ def main() -> None:
         if args.packed == PACKED:
             ship_surrogates(args.packed)
     else:
-        run(folder, entries, args.models, args.output, args.n_trials)
+        run(folder, entries, args.models, args.output, args.packed, args.n_trials)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ print(search.warm_start_report_)
 # What is that worth?
 # -------------------
 # ``history=None`` makes the same search a cold one. A single pair of searches proves little, so run
-# five of each, on these data and on harder ones that are made up. Neither is in the history.
+# four of each, on these data and on harder ones that are made up. Neither is in the history.
 
 made_up = make_classification(
     400, 20, n_informative=8, n_classes=3, n_clusters_per_class=3, random_state=0
@@ -52,7 +52,7 @@ made_up = make_classification(
 data = {"breast cancer": (X, y), "made up, three classes": made_up}
 
 
-def incumbents(history, data, n_searches=5):
+def incumbents(history, data, n_searches=4):
     """Return the best score so far: (searches, trials)."""
     found = []
     for seed in range(n_searches):
@@ -70,7 +70,7 @@ curves = {
 }
 
 # %%
-# Regret is how far the best score so far is behind the best that any of the ten searches found.
+# Regret is how far the best score so far is behind the best that any of the eight searches found.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for ax, (title, own) in zip(axes, curves.items(), strict=True):
@@ -79,10 +79,11 @@ for ax, (title, own) in zip(axes, curves.items(), strict=True):
         regret = 100 * (best - found)
         trials = np.arange(1, regret.shape[1] + 1)
         ax.plot(trials, regret.T, color=color, linewidth=0.8, alpha=0.35)
-        ax.plot(trials, regret.mean(0), "o-", color=color, markersize=4, label=f"{name}, mean of 5")
+        ax.plot(trials, regret.mean(0), "o-", color=color, markersize=4, label=f"{name}, mean of 4")
     ax.set(xlabel="trials", ylim=(0, None), xticks=[1, 2, 4, 6, 8, 10])
     ax.set_title(title, loc="left", fontsize="medium")
     ax.grid(axis="y", color="0.93")
+    ax.set_axisbelow(True)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 axes[0].set_ylabel("regret (points of accuracy)")
@@ -145,6 +146,7 @@ for ax, (name, search) in zip(axes, searches.items(), strict=True):
     past = f"{n_past} past search{'' if n_past == 1 else 'es'}"
     ax.set_title(f"{name}: {past}", loc="left", fontsize="medium")
     ax.grid(axis="y", color="0.93")
+    ax.set_axisbelow(True)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 axes[0].set_ylabel("error (%)")

@@ -135,7 +135,8 @@ class Planner:
     ) -> Plan | None:
         """Return the first entry that was not tried, unless all were."""
         origins = [trial.user_attrs.get(PREFIX + "origin") for trial in trials]
-        if origins.count("portfolio") >= self._n_portfolio:
+        is_over = {"surrogate", "cold"}.intersection(origins)
+        if is_over or origins.count("portfolio") >= self._n_portfolio:
             return None
         candidates = evaluate_candidates(sources)
         weights, distances = self._weigh(sources, candidates)
@@ -224,7 +225,7 @@ class Planner:
         expected, _ = posterior.predict(_features(surrogate, configurations, seen.pending))
         both = _features(surrogate, configurations, seen.rows.join(seen.pending))
         scores = np.concatenate([seen.scores, expected])
-        return Posterior(both, scores, prior, posterior.parameters)
+        return Posterior(both, scores, prior, posterior.parameters, n_steps=0)
 
 
 def _features(surrogate: Surrogate | None, configurations: Configurations, rows: Rows) -> Features:

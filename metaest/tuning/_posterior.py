@@ -164,6 +164,8 @@ class Posterior:
 
     def _find(self, start: Tensor, n_steps: int) -> Tensor:
         """Return the parameters of highest posterior density, or the prior's center."""
+        if n_steps == 0:
+            return start
         if self._y.shape[1] < 3:  # too little to fit
             return self._prior.center
         parameters = start.clone().requires_grad_(True)

@@ -115,8 +115,9 @@ class MetaSampler(BaseSampler):
                 "meta_features and X, y were both given; give one of them: the meta-features are "
                 "computed from X and y."
             )
-        check_int_range(n_portfolio, "n_portfolio")
-        check_int_range(n_random, "n_random")
+        for name, value in (("n_portfolio", n_portfolio), ("n_random", n_random)):
+            if check_int_range(value, name) != (value, value):
+                raise InvalidParameterError(f"{name} must be an int, got {value!r}.")
         if surrogate not in ("meta", "cold"):
             raise InvalidParameterError(f"surrogate must be 'meta' or 'cold', got {surrogate!r}.")
         self._history = history
@@ -235,6 +236,11 @@ def read_history(history: Any) -> list[SearchRecord]:
             return list(history)
         raise InvalidParameterError(
             "history must be a History, a path, a URL or a list of SearchRecord (History.tasks() "
-            f"gives one); got a list with {type(next(iter(history))).__name__}."
+            f"gives one); got a list with {', '.join(sorted({type(r).__name__ for r in history}))}."
+        )
+    if history == "embedded":
+        raise InvalidParameterError(
+            "history='embedded' says too little: MetaSampler does not know which model it tunes; "
+            "give embedded_history(estimator), for example MetaSampler(embedded_history(SVC()))."
         )
     return History(history).tasks()

@@ -22,6 +22,7 @@ from metaest.exceptions import (
 from metaest.tuning._history import History
 from metaest.tuning._record import VERSION_KEY, SearchRecord
 from metaest.tuning._search_identity import data_name
+from metaest.tuning._sources import are_compatible
 
 _ATTEMPTS = 20
 
@@ -72,10 +73,12 @@ def open_source(
     own = history if isinstance(history, History) else History(history)
     records = [record for record in own.tasks() if not _is_part(record, study)]
     shipped = _embedded(estimator, metric, own)
-    if not any(_is_related(record, space) for record in records):
+    related = [record for record in records if _is_related(record, space)]
+    if not related:
         return shipped
-    name = own._name if not shipped.records else f"{own._name} and embedded"
-    return Source(name, [*records, *shipped.records], own)
+    if shipped.records and are_compatible(related[-1].space, shipped.records[0].space):
+        return Source(f"{own._name} and embedded", [*records, *shipped.records], own)
+    return Source(own._name, records, own)
 
 
 def _embedded(estimator: Any, metric: str, own: History | None) -> Source:

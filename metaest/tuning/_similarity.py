@@ -87,7 +87,7 @@ def choose_weights(
     for width in _WIDTHS:
         gains = _held_out(scores, _kernel(between, width * unit), n) - plain
         error = gains.std() / len(gains) ** 0.5
-        if gains.mean() > max(best, error):
+        if gains.mean() > max(best, 2 * error):
             best, chosen = gains.mean(), width
     return None if chosen is None else _kernel(to_new, chosen * unit)
 

@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, SearchWarning
 from metaest.meta_features import fingerprint
-from metaest.tuning import History, MetaSearchCV
+from metaest.tuning import History, MetaSearchCV, default_space
 from metaest.tuning._search_history import open_source
 from metaest.tuning._search_report import make_report
 
@@ -128,9 +128,14 @@ def test_the_sampler_gets_related_searches_of_the_user_or_the_shipped_ones() -> 
     assert unrelated.own is history
     history.add_trials("mine", [{"C": 0.1}], [1.0], space=SPACE)
     own = open_source(history, SVC(), "accuracy", SPACE, study)
-    assert [record.task for record in own.records[:2]] == ["other", "mine"]
-    assert own.records[2:] == shipped.records
-    assert own.name == "in memory and embedded"
+    assert [record.task for record in own.records] == ["other", "mine"]  # over C alone
+    assert own.name == "in memory"
+    same = default_space(SVC())
+    params = {name: d.choices[0] if hasattr(d, "choices") else d.low for name, d in same.items()}
+    history.add_trials("mine too", [params], [1.0], space=same)
+    both = open_source(history, SVC(), "accuracy", same, study)
+    assert both.records[3:] == shipped.records
+    assert both.name == "in memory and embedded"
     assert open_source("embedded", SVC(), "no metric", None, study).records == []
 
 

@@ -36,7 +36,7 @@ def small(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def large(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Many rows, few columns, two classes."""
-    return make_classification(900, 3, n_redundant=0, weights=[0.9], random_state=seed)
+    return make_classification(400, 3, n_redundant=0, weights=[0.9], random_state=seed)
 
 
 @pytest.fixture(scope="module")
