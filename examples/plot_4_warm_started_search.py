@@ -35,8 +35,8 @@ search.best_params_
 
 # %%
 # Where did the candidates come from? The first trials are a *portfolio*: configurations that
-# together did well on the past data sets. Then a *surrogate* that was meta-trained on them
-# proposes; that training took most of the time here, and later searches in this process share it.
+# together did well on the past data sets. Then a *surrogate*, a model that was meta-trained on the
+# past searches, proposes what to try.
 
 print(search.warm_start_report_)
 
@@ -90,9 +90,10 @@ axes[0].set_ylabel("regret (points of accuracy)")
 _ = axes[0].legend(frameon=False)
 
 # %%
-# The warm searches begin where the cold ones come to after some trials, and no first trial is a bad
-# one. On small problems like these both soon arrive at the same place. What was saved is the first
-# trials, and where a trial takes an hour, these are what counts.
+# No warm search began badly here. Where many configurations are good, as on the left, a cold one
+# soon catches up; on the right that takes most of its trials. In the end both come to about the
+# same place on such small problems. What was saved is the first trials, and where a trial takes an
+# hour, these are what counts.
 
 # %%
 # Your own history
