@@ -26,7 +26,7 @@ def log_expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> 
     """
     z = (mean - best) / std
     log_density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # density + z * cdf, as density * (1 + z * Mills' ratio)
         mills = np.sqrt(np.pi / 2) * erfcx(-z / np.sqrt(2))
         near = log_density + np.log1p(z * mills)

@@ -268,7 +268,7 @@ def test_another_shipped_metric() -> None:
         (load_wine, {"metric": "f1"}, HistoryError, "metric 'f1'.*There are some of SVC"),
         (load_wine, {"estimator": KNeighborsClassifier()}, HistoryError, "of KNeighborsClassifier"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_what_it_refuses(
     data: Any, options: dict[str, Any], error: type[Exception], message: str
