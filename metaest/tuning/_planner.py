@@ -83,6 +83,7 @@ class Planner:
         direction: str,
         metric: str | None,
         rng: np.random.Generator,
+        planned: Mapping[int, Mapping[str, Any]],
     ) -> Plan:
         """Plan the next trial.
 
@@ -96,13 +97,19 @@ class Planner:
         direction : {"maximize", "minimize"}
         metric : str or None
         rng : numpy.random.Generator
+        planned : mapping of int to dict
+            Plans of trials that run, by their id: they may not have asked for all of it yet.
         """
         sources = self._find(records, known, direction, metric)
         whole = sources.configurations if sources else Configurations(known)
-        seen = observe(trials, whole, direction)
+        told = [trial for trial in trials if trial._trial_id not in planned]
+        seen = observe(told, whole, direction)
         if sources is None and len(seen.rows):
             whole = whole.with_conditions(seen.rows)
         configurations = whole.narrowed(known, _absent(whole, seen))
+        if planned:
+            others = configurations.bring_inside(configurations.read(list(planned.values())))
+            seen = seen._replace(pending=seen.pending.join(others))
         if sources is not None:
             entry = self._from_portfolio(sources, configurations, seen, trials)
             if entry is not None:

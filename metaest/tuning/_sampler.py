@@ -194,6 +194,8 @@ class MetaSampler(BaseSampler):
         if self._records is None:
             self._records = read_history(self._history)
         trials = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        # Of trials in other threads, what is planned is known before all of it is asked for.
+        begun = {t._trial_id for t in trials if not t.state.is_finished()} & set(self._plans)
         space = known_space([t for t in trials if t.distributions], self._space)
         names = study.metric_names
         return self._planner.plan(
@@ -203,6 +205,7 @@ class MetaSampler(BaseSampler):
             direction=study.direction.name.lower(),
             metric=self._metric if self._metric is not None or not names else names[0],
             rng=self._rng,
+            planned={trial_id: self._plans[trial_id].params for trial_id in sorted(begun)},
         )
 
     def _value(self, plan: Plan, name: str, distribution: Any) -> Any:
