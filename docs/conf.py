@@ -40,7 +40,10 @@ autosummary_ignore_module_all = False
 autodoc_typehints = "none"  # numpydoc's Parameters section has the types, with shapes
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
-suppress_warnings = ["ref.citation"]  # a paper is listed even where no sentence points at it
+suppress_warnings = [
+    "ref.citation",  # a paper is listed even where no sentence points at it
+    "ref.term",  # docstrings inherited from scikit-learn point into its own glossary
+]
 
 sphinx_gallery_conf = {
     "examples_dirs": [str(ROOT / "examples")],
