@@ -24,7 +24,7 @@ Next:
   clf.fit_meta(tasks)             on your own tasks: a list of (X, y), or X, y, groups=task_of_row
   clf.fit(X_few, y_few)           then learn a new one; .predict(X), .save("model.safetensors")
   MetaFewShotClassifier("maml")   another learner: protonet, matching, maml, anil, reptile, ridge,
-                                  finetune
+                                  finetune; MetaFewShotRegressor has deep_kernel_gp, too
   cross_validate_episodes(...)    compare any scikit-learn estimators on the same episodes
 """
 

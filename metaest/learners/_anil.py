@@ -18,9 +18,8 @@ from metaest.learners._head import (
     default_rate,
     initial_head,
     inner_losses,
-    inner_norm,
 )
-from metaest.learners._inner import descend
+from metaest.learners._inner import descend_to_state
 from metaest.nets import NetSpec
 
 
@@ -80,15 +79,8 @@ class ANIL(Learner):
         if rate is None:
             rate = default_rate(support.class_mask is not None)
         rates = dict.fromkeys(start, rate)
-        state = descend(
-            loss_of,
-            start,
-            rates,
-            self.inner_steps,
-            first_order=self.first_order,
-            max_norm=inner_norm(support.class_mask),
-        )
-        return state if support.class_mask is None else state | {"class_mask": support.class_mask}
+        steps, first_order = self.inner_steps, self.first_order
+        return descend_to_state(loss_of, start, rates, steps, support, first_order=first_order)
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
         features = encode(module.embedding, query_x)

@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from metaest.episodes import Support
+from metaest.learners._base import State
+from metaest.learners._head import inner_norm
+
 #: ``loss_of(parameters) -> (B,)`` from tensors of shape (B, ...).
 TaskLoss = Callable[[Mapping[str, Tensor]], Tensor]
 
@@ -72,3 +76,24 @@ def _shorten(gradients: Sequence[Tensor | None], max_norm: float) -> list[Tensor
     norms = torch.stack(present).sum(0).clamp(min=max_norm**2).sqrt()  # (B,)
     scale = max_norm / norms
     return [None if g is None else g * scale.reshape(-1, *[1] * (g.ndim - 1)) for g in gradients]
+
+
+def descend_to_state(
+    loss_of: TaskLoss,
+    start: Mapping[str, Tensor],
+    rates: Mapping[str, Tensor | float],
+    steps: int,
+    support: Support,
+    *,
+    first_order: bool,
+) -> State:
+    """Learn B tasks by :func:`descend`; return what predictions need.
+
+    Returns
+    -------
+    dict of Tensor, each of shape (B, ...)
+        The parameters and, for classification, the mask of the classes.
+    """
+    max_norm = inner_norm(support.class_mask)
+    state = descend(loss_of, start, rates, steps, first_order=first_order, max_norm=max_norm)
+    return state if support.class_mask is None else state | {"class_mask": support.class_mask}

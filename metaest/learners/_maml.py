@@ -21,10 +21,9 @@ from metaest.learners._head import (
     default_rate,
     initial_head,
     inner_losses,
-    inner_norm,
     prototype_head,
 )
-from metaest.learners._inner import descend
+from metaest.learners._inner import descend_to_state
 from metaest.nets import NetSpec
 
 
@@ -121,15 +120,8 @@ class MAML(Learner):
             return inner_losses(prediction, support)
 
         rates = self._rates(module, list(start), support.class_mask is not None)
-        state = descend(
-            loss_of,
-            start,
-            rates,
-            self.inner_steps,
-            first_order=self.first_order,
-            max_norm=inner_norm(support.class_mask),
-        )
-        return state if support.class_mask is None else state | {"class_mask": support.class_mask}
+        steps, first_order = self.inner_steps, self.first_order
+        return descend_to_state(loss_of, start, rates, steps, support, first_order=first_order)
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
         return apply_network(module, state, query_x, state.get("class_mask"))
