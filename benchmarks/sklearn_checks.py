@@ -15,7 +15,7 @@ from tests.common.test_sklearn_checks import cases, expected_failures, make_esti
 
 def main() -> int:
     print(f"scikit-learn {sklearn.__version__}")
-    print(f"{'estimator':24}{'learner':10}{'mode':18}{'passed':>8}{'expected':>10}{'skipped':>9}")
+    print(f"{'estimator':24}{'learner':16}{'mode':18}{'passed':>8}{'expected':>10}{'skipped':>9}")
     wrong = []
     for cls, name, mode in cases():
         listed = expected_failures(cls, name, mode)
@@ -29,7 +29,7 @@ def main() -> int:
             )
         counts = Counter(result["status"] for result in results)
         row = f"{counts['passed']:8}{counts['xfail']:10}{counts['skipped']:9}"
-        print(f"{cls.__name__:24}{name:10}{mode:18}{row}", flush=True)
+        print(f"{cls.__name__:24}{name:16}{mode:18}{row}", flush=True)
         for result in results:
             listed_passed = result["status"] == "passed" and result["check_name"] in listed
             if result["status"] == "failed" or listed_passed:
