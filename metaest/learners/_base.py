@@ -68,6 +68,12 @@ class Learner(BaseEstimator, ABC):
     #: Values that each parameter may have, as in scikit-learn's estimators.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
+    #: Whether the method reads the support rows one after another, so that their order counts.
+    order_matters: ClassVar[bool] = False
+
+    #: Whether the method can learn a class from its description, with examples or without.
+    describes: ClassVar[bool] = False
+
     #: Whether bfloat16 on a GPU is exact enough (gradients through gradients are not).
     autocast: ClassVar[bool] = False
 

@@ -1,0 +1,119 @@
+"""The suite of checks that every learner passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from unittest import SkipTest
+
+from metaest._checks import Kind
+from metaest.learners import Learner
+from metaest.testing import _invariance, _learning, _manners
+
+Check = Callable[[Learner, Kind], None]
+
+#: All checks ``check(learner, kind)``, in the order in which to mend a new learner.
+CHECKS: tuple[Check, ...] = (
+    _manners.check_parameters_are_scikit_learns,
+    _manners.check_same_seed_same_weights,
+    _invariance.check_one_support_row_and_one_query_row,
+    _invariance.check_any_ways_and_shots,
+    _invariance.check_absent_classes_have_no_probability,
+    _invariance.check_padding_changes_nothing,
+    _invariance.check_state_together_equals_state_alone,
+    _invariance.check_tasks_together_equal_tasks_alone,
+    _invariance.check_order_of_the_support_set_does_not_matter,
+    _invariance.check_labels_are_only_names,
+    _invariance.check_query_rows_one_at_a_time_equal_together,
+    _manners.check_nothing_is_recorded_without_gradients,
+    _manners.check_state_does_not_change_with_the_weights,
+    _manners.check_meta_training_leaves_no_trace,
+    _manners.check_saved_weights_are_all_there_is,
+    _manners.check_meta_gradient_is_the_derivative,
+    _manners.check_a_gpu_agrees_with_the_cpu,
+    _learning.check_save_and_load,
+    _learning.check_learning,
+)
+
+#: Those about classes.
+_CLASSIFICATION_ONLY = (
+    _invariance.check_absent_classes_have_no_probability,
+    _invariance.check_labels_are_only_names,
+)
+
+
+def learner_checks(learner: Learner) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Iterate over the checks of a learner, for each kind of task that it learns.
+
+    Parameters
+    ----------
+    learner : Learner
+
+    Yields
+    ------
+    name : str
+        Such as ``"check_padding_changes_nothing[regression]"``.
+    check : callable
+        Without arguments; raises AssertionError (or what the learner raised) on failure and
+        :class:`unittest.SkipTest` where the check does not apply.
+
+    See Also
+    --------
+    check_learner : Run them all.
+    """
+    for kind in learner.kinds:
+        for check in CHECKS:
+            if kind == "classification" or check not in _CLASSIFICATION_ONLY:
+                yield f"{check.__name__}[{kind}]", partial(check, learner, kind)
+
+
+def check_learner(
+    learner: Learner, *, expected_failures: Mapping[str, str] | None = None
+) -> list[str]:
+    """Check that a learner keeps the contract of :class:`metaest.learners.Learner`.
+
+    For tests of learners that others write; takes some 10 seconds. It builds small networks for
+    rows and for images in double precision, and compares predictions, losses and gradients.
+
+    Parameters
+    ----------
+    learner : Learner
+    expected_failures : mapping of str to str, default=None
+        Names of checks that this learner fails by design, with the reason; one that passes
+        nevertheless is an error. First-order methods, for instance, fail
+        ``check_meta_gradient_is_the_derivative``.
+
+    Returns
+    -------
+    list of str
+        Names of the checks that passed.
+
+    Raises
+    ------
+    AssertionError
+        On the first check that fails, with its name.
+
+    Examples
+    --------
+    >>> from metaest.learners import ProtoNet
+    >>> from metaest.testing import check_learner
+    >>> passed = check_learner(ProtoNet())
+    >>> "check_padding_changes_nothing[classification]" in passed
+    True
+    """
+    expected = dict(expected_failures or {})
+    passed = []
+    for name, check in learner_checks(learner):
+        reason = expected.get(name.partition("[")[0])
+        try:
+            check()
+        except SkipTest:
+            continue
+        except Exception as error:
+            if reason is not None:
+                continue
+            raise AssertionError(f"{name} failed for {learner!r}: {error}") from error
+        if reason is not None:
+            raise AssertionError(f"{name} passed for {learner!r}, but should fail: {reason}")
+        passed.append(name)
+    return passed
