@@ -28,7 +28,16 @@ from sklearn.neural_network import MLPRegressor
 from metaest import MetaFewShotRegressor
 from metaest.datasets import make_sinusoid_tasks
 from metaest.exceptions import EpisodeError
-from metaest.learners import ANIL, MAML, DeepKernelGP, FineTune, Reptile, RidgeHead
+from metaest.learners import (
+    ANIL,
+    MAML,
+    BayesianMAML,
+    DeepKernelGP,
+    FineTune,
+    MetaSGD,
+    Reptile,
+    RidgeHead,
+)
 from metaest.model_selection import cross_validate_episodes
 from metaest.nets import MLP
 from metaest.tasks import TaskSet
@@ -44,6 +53,9 @@ TRAIN, VALIDATE, TEST = 0, 1, 2
 RECIPES = {
     "maml": (MAML(inner_steps=1, inner_lr=0.05), 0.01, 12_000),
     "maml-rates": (MAML(inner_steps=1, inner_lr=0.05, learn_inner_lr=True), 0.01, 12_000),
+    "maml-per-step": (MAML(inner_steps=3, inner_lr=0.05, learn_inner_lr=3), 0.01, 6_000),
+    "meta_sgd": (MetaSGD(inner_steps=1, inner_lr=0.05), 0.01, 12_000),
+    "bayesian_maml": (BayesianMAML(inner_steps=3, inner_lr=0.1), 0.01, 3_000),
     "anil": (ANIL(inner_steps=5, inner_lr=0.1), 0.01, 6_000),
     "reptile": (Reptile(inner_steps=8, inner_lr=0.02), 0.003, 6_000),
     "ridge": (RidgeHead(), 0.01, 6_000),
@@ -54,6 +66,9 @@ RECIPES = {
 STEPS = {
     "maml": ("inner_steps", (0, 1, 10)),
     "maml-rates": ("inner_steps", (0, 1, 10)),
+    "maml-per-step": ("inner_steps", (0, 1, 10, 3)),
+    "meta_sgd": ("inner_steps", (0, 1, 10)),
+    "bayesian_maml": ("inner_steps", (0, 1, 10, 3)),
     "anil": ("inner_steps", (0, 1, 10, 5)),
     "reptile": ("adapt_steps", (0, 1, 10, 50)),
 }
@@ -152,7 +167,9 @@ def run(name: str, n_shots: int, options: argparse.Namespace) -> None:
 def print_row(row: dict) -> None:
     errors = {steps: _format(*error) for steps, error in row["errors"].items()}
     cells = [errors.get(steps, "") for steps in ("0", "1", "10")]
-    last = [f"{errors[k]}" + (f" ({k} steps)" if k else "") for k in ("5", "50", "") if k in errors]
+    last = [
+        f"{errors[k]}" + (f" ({k} steps)" if k else "") for k in ("3", "5", "50", "") if k in errors
+    ]
     print(
         markdown_row(
             row["name"],

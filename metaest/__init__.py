@@ -28,6 +28,7 @@ _SUBMODULES = frozenset(
         "episodes",
         "exceptions",
         "few_shot",
+        "inspection",
         "learners",
         "meta_features",
         "model_selection",
@@ -35,6 +36,7 @@ _SUBMODULES = frozenset(
         "openml",
         "persistence",
         "tasks",
+        "text",
         "training",
         "tuning",
     }

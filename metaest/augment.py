@@ -1,4 +1,4 @@
-"""Random changes to images while meta-training: the same drawing, drawn anew."""
+"""Random changes to rows while meta-training: the same drawing, drawn anew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metaest.exceptions import InvalidParameterError
 
-__all__ = ["RandomWarp"]
+__all__ = ["RandomCorruption", "RandomWarp"]
 
 #: Lowest and highest threshold, and steepness, of the change of a stroke's thickness.
 _LOW, _HIGH, _STEEPNESS = 0.2, 0.55, 12.0
@@ -176,6 +176,62 @@ class RandomWarp:
         x = x.clone()
         x[chosen] = changed
         return x
+
+
+class RandomCorruption:
+    """Replace random values of each row by those of other rows, column by column.
+
+    Parameters
+    ----------
+    share : float, default=0.4
+        Probability that a value is replaced.
+
+    Notes
+    -----
+    A replaced value comes from the same column of a random row among those passed, so it is a
+    likely value of that column, and no scale is needed. A row alone stays as it is.
+
+    References
+    ----------
+    Bahri, Jiang, Tay and Metzler, SCARF: Self-Supervised Contrastive Learning using Random Feature
+    Corruption, ICLR 2022, algorithm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from metaest.augment import RandomCorruption
+    >>> rows = torch.arange(12.0).reshape(4, 3)
+    >>> RandomCorruption(0.5)(rows, torch.Generator().manual_seed(0)).shape
+    torch.Size([4, 3])
+    """
+
+    def __init__(self, share: float = 0.4) -> None:
+        self.share = share
+        if not 0 <= share <= 1:
+            raise InvalidParameterError(f"share must be between 0 and 1, got {share!r}.")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Change rows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, ...)
+        generator : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        Tensor of shape (n, ...)
+            Of the same type, on the same device; `x` itself is not changed.
+        """
+        rows = x.flatten(1)  # (n, d)
+        replaced = torch.rand(rows.shape, generator=generator) < self.share
+        donors = torch.randint(max(1, len(rows)), rows.shape, generator=generator)
+        others = rows.gather(0, donors.to(x.device))
+        return torch.where(replaced.to(x.device), others, rows).view_as(x)
+
+    def __repr__(self) -> str:
+        return f"RandomCorruption(share={self.share!r})"
 
 
 def _resize(x: Tensor, height: int, width: int, *, align_corners: bool) -> Tensor:

@@ -224,6 +224,7 @@ def pack_state(state: MetaState, prefix: str) -> tuple[dict[str, Any], dict[str,
         "kind": spec.kind,
         "n_classes": spec.n_classes,
         "backbone": encode_backbone(spec.backbone),
+        "description_size": spec.description_size,
         "source": state.source,
         "target_mean": state.target_mean,
         "target_scale": state.target_scale,
@@ -249,6 +250,7 @@ def unpack_state(
         content["kind"],
         content["n_classes"],
         decode_backbone(content["backbone"], backbone, path),
+        description_size=content.get("description_size"),
     )
     return MetaState(
         learner=decode(content["learner"], path),

@@ -6,7 +6,6 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,9 @@ from metaest.datasets import (
     load_digit_tasks,
     make_sinusoid_tasks,
 )
-from metaest.datasets._fetch import Archive, data_folder
+from metaest.datasets._fetch import data_folder
 from metaest.exceptions import DatasetError, InvalidParameterError, MissingDependencyError
+from tests.dataset_server import Server, serve
 
 # ------------------------------------------------------------------------------- a tiny Omniglot
 
@@ -86,55 +86,14 @@ def _runs_zip() -> bytes:
     return _zip(files)
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `files`; `broken` requests end before their last byte."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.files: dict[str, bytes] = {}
-        self.broken = 0
-        self.requests = 0
-
-    def archive(self, name: str) -> Archive:
-        url = f"http://127.0.0.1:{self.server_port}/{name}"
-        return Archive(url, hashlib.md5(self.files.get(name, b"")).hexdigest())
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.requests += 1
-        body = self.server.files.get(self.path.lstrip("/"))
-        if body is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.broken > 0:
-            self.server.broken -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Serve tiny archives in place of the official ones."""
-    served = Server()
-    served.files = {**_image_zips(), "all_runs.zip": _runs_zip()}
-    names = ["images_background.zip", "images_evaluation.zip"]
-    monkeypatch.setattr(_omniglot, "IMAGES", tuple(served.archive(name) for name in names))
-    monkeypatch.setattr(_omniglot, "RUNS", (served.archive("all_runs.zip"),))
-    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield served
-    served.shutdown()
-    served.server_close()
-    thread.join()
+    with serve({**_image_zips(), "all_runs.zip": _runs_zip()}) as served:
+        names = ["images_background.zip", "images_evaluation.zip"]
+        monkeypatch.setattr(_omniglot, "IMAGES", tuple(served.archive(name) for name in names))
+        monkeypatch.setattr(_omniglot, "RUNS", (served.archive("all_runs.zip"),))
+        yield served
 
 
 @pytest.fixture(autouse=True)
@@ -303,7 +262,9 @@ def test_source_that_is_not_there(tmp_path: Path) -> None:
 def test_damaged_file_is_named(tmp_path: Path, home: Path) -> None:
     home.mkdir()
     (home / "omniglot28.npz").write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(DatasetError, match=r"omniglot28\.npz is damaged or no .*Delete it"):
+    with pytest.raises(
+        DatasetError, match=r"omniglot28\.npz cannot be read: it is damaged or no .*Delete it"
+    ):
         fetch_omniglot(data_home=home)
     with (home / "omniglot28.npz").open("wb") as stream:
         np.savez_compressed(stream, image=np.arange(10_000))

@@ -307,3 +307,37 @@ def test_tasks_of_different_columns() -> None:
         EpisodeError, match=r"differ in their columns: rows of shapes \[\(2,\), \(3,\)\]"
     ):
         sampler.batch(range(20))
+
+
+# ----------------------------------------------------------------------------- class descriptions
+
+NAMES = np.stack([np.arange(N_CLASSES), 10 + np.arange(N_CLASSES)], axis=1)
+DESCRIBED = TaskSet.from_pool(POOL[0].X, POOL[0].y, class_descriptions=NAMES)
+
+
+def test_descriptions_are_those_of_the_drawn_classes() -> None:
+    sampler = EpisodeSampler(DESCRIBED, n_ways=(2, 6), n_shots=1, n_queries=1)
+    batch = sampler.batch(range(8))
+    assert batch.class_x is not None
+    assert batch.class_mask is not None
+    assert batch.class_x.dtype == torch.float32
+    assert torch.equal(
+        batch.class_x[batch.class_mask][:, 0].long(), batch.class_ids[batch.class_mask]
+    )
+    assert (batch.class_x[~batch.class_mask] == 0).all()
+    assert torch.equal(batch.support.class_x, batch.class_x)
+    halves = torch.cat([chunk.class_x for chunk in batch.chunks(3)])
+    assert torch.equal(halves, batch.class_x)
+    assert batch.to(dtype=torch.float64).class_x.dtype == torch.float64
+    assert EpisodeSampler(POOL).batch([0]).class_x is None
+
+
+def test_no_shots_where_there_are_descriptions() -> None:
+    batch = EpisodeSampler(DESCRIBED, n_ways=3, n_shots=0, n_queries=2).batch(range(4))
+    assert not batch.support_mask.any()  # one padded row, which every layer can take
+    assert batch.support_x.shape == (4, 1, 2)
+    assert batch.query_x.shape == (4, 6, 2)
+    shots = EpisodeSampler(DESCRIBED, n_ways=3, n_shots=(0, 2), n_queries=2).batch(range(30))
+    assert set((shots.support_mask.sum(1) // 3).tolist()) == {0, 1, 2}
+    with pytest.raises(InvalidParameterError, match="n_shots must be an int >= 1"):
+        EpisodeSampler(POOL, n_shots=0)

@@ -358,3 +358,65 @@ def test_bad_kind_and_augmentation() -> None:
 def test_a_set_with_targets_beside_it() -> None:
     with pytest.raises(TaskError, match="got a TaskSet and also y or groups"):
         as_task_set(TaskSet.from_pool(X, Y), Y, kind="classification")
+
+
+# ----------------------------------------------------------------------------- class descriptions
+
+WORDS = {"c": [5.0, 6.0, 7.0], "b": [3, 4, 5], "a": [1, 2, 3], "z": [0, 0, 0]}
+TABLE = np.array([[1.0, 2, 3], [3, 4, 5], [5, 6, 7]])
+
+
+@pytest.mark.parametrize("given", [WORDS, TABLE, TABLE.tolist()], ids=["mapping", "array", "list"])
+def test_descriptions_are_in_the_order_of_the_classes(given) -> None:
+    task = Task(X, Y, class_descriptions=given)
+    np.testing.assert_array_equal(task.class_descriptions, TABLE)
+    assert task.description_size == TaskSet([task]).description_size == 3
+    assert Task(X, Y).description_size is None
+
+
+def test_descriptions_of_every_way_to_make_a_set() -> None:
+    for given in (WORDS, TABLE):
+        pool = TaskSet.from_pool(X, Y, class_descriptions=given)
+        np.testing.assert_array_equal(pool[0].class_descriptions, TABLE)
+        groups = TaskSet.from_groups(X, Y, GROUPS, class_descriptions=given)
+        np.testing.assert_array_equal(groups[0].class_descriptions, TABLE[:2])  # a and b
+        np.testing.assert_array_equal(groups[1].class_descriptions, TABLE[1:])  # b and c
+    pairs = TaskSet.from_datasets([(X, Y), (X[:8], Y[:8])], class_descriptions=WORDS)
+    np.testing.assert_array_equal(pairs[1].class_descriptions, TABLE[:2])
+
+
+def test_held_out_classes_keep_their_descriptions() -> None:
+    y = np.repeat(np.arange(6), 2)
+    tasks = TaskSet.from_pool(X, y, class_descriptions=np.arange(6.0)[:, None])
+    for part in tasks.split(0.4):
+        assert part is not None
+        np.testing.assert_array_equal(part[0].class_descriptions[:, 0], part[0].classes)
+    assert tasks.fingerprint() != TaskSet.from_pool(X, y).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"a": [1.0], "b": [2.0]}, r"lack 1 of its classes: \['c'\]"),
+        (TABLE[:2], r"array of shape \(3, length\).*got shape \(2, 3\)"),
+        (WORDS | {"b": [1.0]}, r"vectors of one length, got shapes \[\(1,\), \(3,\)\]"),
+        (WORDS | {"b": [1.0, NAN, 2.0]}, "description of class b of the task has missing"),
+        ([["x"], ["y"], ["z"]], "must be numeric"),
+    ],
+    ids=["missing", "too few", "lengths", "gap", "strings"],
+)
+def test_bad_descriptions(given, message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        Task(X, Y, class_descriptions=given)
+
+
+def test_descriptions_that_do_not_fit_the_set() -> None:
+    tasks = [Task(X, Y, class_descriptions=TABLE[:, :n]) for n in (2, 3)]
+    for other in (tasks[1], Task(X, Y)):
+        with pytest.raises(TaskError, match="of one length in all tasks, and in all tasks or none"):
+            TaskSet([tasks[0], other])
+    with pytest.raises(TaskError, match="a regression, which has no classes to describe"):
+        Task(X, X[:, 0] + 0.5, class_descriptions=TABLE)
+    images = TaskSet.from_pool(np.zeros((12, 1, 2, 2)), Y, class_descriptions=TABLE)
+    with pytest.raises(TaskError, match=r"without descriptions; got .*description_size=3"):
+        images.with_rotations()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import os
@@ -11,9 +12,10 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -24,8 +26,13 @@ from metaest.exceptions import DatasetError
 _LOG = logging.getLogger("metaest.datasets")
 _TIMEOUT = 60.0  # seconds without a byte
 
-#: What a prepared file holds: name -> array.
+#: What a prepared ``.npz`` file holds: name -> array.
 Arrays = dict[str, np.ndarray]
+
+#: ``prepare(downloads, target)``: write the prepared file.
+Prepare = Callable[[Sequence[Path], Path], None]
+
+T = TypeVar("T")
 
 
 class Archive(NamedTuple):
@@ -50,24 +57,27 @@ def data_folder(data_home: str | os.PathLike | None = None) -> Path:
 def load_or_fetch(
     file: str,
     archives: Sequence[Archive],
-    prepare: Callable[[Sequence[zipfile.ZipFile]], Arrays],
+    prepare: Prepare,
+    read: Callable[[Path], T],
     *,
     source: str | os.PathLike | None,
     data_home: str | os.PathLike | None,
     download_if_missing: bool,
     n_retries: int,
     delay: float,
-) -> Arrays:
+) -> T:
     """Read a prepared file from where it lies; fetch and prepare it where it lies nowhere.
 
     Parameters
     ----------
     file : str
-        Name of the prepared ``.npz`` file.
+        Name of the prepared file.
     archives : sequence of Archive
         What it is prepared from.
     prepare : callable
-        From the open archives to the arrays of the prepared file.
+        Writes the prepared file from the downloads, see :func:`writes_npz`.
+    read : callable
+        Reads it, such as :func:`read_npz`.
     source : path or None
         The prepared file or its folder; nowhere else is looked then.
     data_home, download_if_missing, n_retries, delay
@@ -78,18 +88,38 @@ def load_or_fetch(
         path = path / file if path.is_dir() else path
         if not path.is_file():
             raise DatasetError(f"source={str(source)!r} does not exist or holds no {file}.")
-        return _read(path, "Pass the path of another copy.")
+        return _read(path, read, "Pass the path of another copy.")
     places = [data_folder(data_home) / file]
     if os.environ.get("METAEST_DATA"):
         local = Path(os.environ["METAEST_DATA"]).expanduser() / file
         places.insert(len(places) if data_home else 0, local)
     for path in places:
         if path.is_file():
-            return _read(path, "Delete it to have it fetched again.")
+            return _read(path, read, "Delete it to have it fetched again.")
     target = data_folder(data_home) / file
     _check_may_download(file, places, download_if_missing)
     _fetch(target, archives, prepare, n_retries=n_retries, delay=delay)
-    return _read(target, "Delete it to have it fetched again.")
+    return _read(target, read, "Delete it to have it fetched again.")
+
+
+def writes_npz(convert: Callable[[Sequence[zipfile.ZipFile]], Arrays]) -> Prepare:
+    """Return a `prepare` that writes the arrays which `convert` makes of the zip archives."""
+
+    def prepare(downloads: Sequence[Path], target: Path) -> None:
+        with ExitStack() as stack:
+            arrays = convert([stack.enter_context(zipfile.ZipFile(path)) for path in downloads])
+        with target.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+    return prepare
+
+
+def read_npz(path: Path) -> Arrays:
+    """Read all arrays of a file."""
+    if not zipfile.is_zipfile(path):
+        raise zipfile.BadZipFile("it is damaged or no .npz file")
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def _check_may_download(file: str, places: Sequence[Path], download_if_missing: bool) -> None:
@@ -105,12 +135,7 @@ def _check_may_download(file: str, places: Sequence[Path], download_if_missing: 
 
 
 def _fetch(
-    target: Path,
-    archives: Sequence[Archive],
-    prepare: Callable[[Sequence[zipfile.ZipFile]], Arrays],
-    *,
-    n_retries: int,
-    delay: float,
+    target: Path, archives: Sequence[Archive], prepare: Prepare, *, n_retries: int, delay: float
 ) -> None:
     """Download, verify, convert and only then put in place, in one step.
 
@@ -126,29 +151,16 @@ def _fetch(
             "to a folder that you may write to."
         ) from error
     with scratch as folder:
-        zips = []
+        downloads = []
         for archive in archives:
             path = Path(folder, archive.url.rsplit("/", 1)[-1])
             _download(archive, path, n_retries=n_retries, delay=delay)
-            zips.append(path)
-        prepared = Path(folder, target.name)
-        arrays = _prepare(zips, prepare)
-        with prepared.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-            stream.flush()
+            downloads.append(path)
+        prepared = Path(folder, f"prepared-{target.name}")
+        prepare(downloads, prepared)
+        with prepared.open("rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(prepared, target)
-
-
-def _prepare(
-    paths: Sequence[Path], prepare: Callable[[Sequence[zipfile.ZipFile]], Arrays]
-) -> Arrays:
-    opened = [zipfile.ZipFile(path) for path in paths]
-    try:
-        return prepare(opened)
-    finally:
-        for archive in opened:
-            archive.close()
 
 
 def _download(archive: Archive, path: Path, *, n_retries: int, delay: float) -> None:
@@ -180,11 +192,8 @@ def _download(archive: Archive, path: Path, *, n_retries: int, delay: float) -> 
         )
 
 
-def _read(path: Path, remedy: str) -> Arrays:
+def _read(path: Path, read: Callable[[Path], T], remedy: str) -> T:
     try:
-        if not zipfile.is_zipfile(path):
-            raise DatasetError(f"{path} is damaged or no .npz file. {remedy}")
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return read(path)
+    except (ValueError, EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error) as error:
         raise DatasetError(f"{path} cannot be read: {error}. {remedy}") from error

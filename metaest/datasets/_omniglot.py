@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from sklearn.utils import Bunch
 
-from metaest.datasets._fetch import Arrays, load_or_fetch
+from metaest.datasets._fetch import Arrays, load_or_fetch, read_npz, writes_npz
 from metaest.datasets._omniglot_files import IMAGES, RUNS, convert_images, convert_runs, resize
 from metaest.exceptions import DatasetError, InvalidParameterError, did_you_mean
 
@@ -132,7 +132,8 @@ def fetch_omniglot(
     arrays = load_or_fetch(
         "omniglot28.npz",
         IMAGES,
-        convert_images,
+        writes_npz(convert_images),
+        read_npz,
         source=source,
         data_home=data_home,
         download_if_missing=download_if_missing,
@@ -194,7 +195,8 @@ def fetch_omniglot_oneshot_runs(
     arrays = load_or_fetch(
         "omniglot_oneshot_runs.npz",
         RUNS,
-        convert_runs,
+        writes_npz(convert_runs),
+        read_npz,
         source=source,
         data_home=data_home,
         download_if_missing=download_if_missing,

@@ -24,12 +24,15 @@ class Support:
         True at real rows.
     class_mask : Tensor of bool, shape (B, C), or None for regression
         True at classes that the task has.
+    class_x : Tensor of shape (B, C, e), or None
+        Descriptions of the classes. 0 where padded. With them a class may have no rows.
     """
 
     x: Tensor
     y: Tensor
     mask: Tensor
     class_mask: Tensor | None
+    class_x: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -50,6 +53,8 @@ class EpisodeBatch:
     class_mask : Tensor of bool, shape (B, C), or None for regression
     class_ids : Tensor of int64, shape (B, C), or None for regression
         Number of each class in the whole task set; 0 where padded.
+    class_x : Tensor of shape (B, C, e), or None
+        Descriptions of the classes; 0 where padded.
     """
 
     support_x: Tensor
@@ -60,11 +65,14 @@ class EpisodeBatch:
     query_mask: Tensor
     class_mask: Tensor | None = None
     class_ids: Tensor | None = None
+    class_x: Tensor | None = None
 
     @property
     def support(self) -> Support:
         """The part that a learner adapts to."""
-        return Support(self.support_x, self.support_y, self.support_mask, self.class_mask)
+        return Support(
+            self.support_x, self.support_y, self.support_mask, self.class_mask, self.class_x
+        )
 
     def __len__(self) -> int:
         return len(self.support_x)
@@ -92,6 +100,8 @@ class EpisodeBatch:
 def pad_rows(parts: Sequence[Tensor], length: int | None = None) -> tuple[Tensor, Tensor]:
     """Stack tensors of shapes (n_i, ...) into (B, max n_i, ...), with the mask of real rows.
 
+    Never to no rows at all, which some layers refuse: then there is one, padded.
+
     Returns
     -------
     stacked : Tensor of shape (B, N, ...)
@@ -99,7 +109,7 @@ def pad_rows(parts: Sequence[Tensor], length: int | None = None) -> tuple[Tensor
     mask : Tensor of bool, shape (B, N)
     """
     sizes = {len(part) for part in parts}
-    length = max(sizes) if length is None else length
+    length = max(*sizes, 1) if length is None else length
     if sizes == {length}:  # nothing to pad: one copy instead of two per part
         return torch.stack(list(parts)), torch.ones(len(parts), length, dtype=torch.bool)
     stacked = parts[0].new_zeros((len(parts), length, *parts[0].shape[1:]))

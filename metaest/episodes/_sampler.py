@@ -25,7 +25,7 @@ class EpisodeSampler:
         Classes of an episode. A task with fewer classes gives all of them; a pool with fewer
         is an error. None: all classes of the task.
     n_shots : int or (low, high), default=5
-        Support rows of each class (regression: of the episode).
+        Support rows of each class (regression: of the episode). With class descriptions, from 0.
     n_queries : int or (low, high), default=15
         Query rows of each class (regression: of the episode).
     balanced : bool, default=True
@@ -59,7 +59,8 @@ class EpisodeSampler:
         random_state: int = 0,
     ) -> None:
         self.tasks = tasks
-        self.shape = EpisodeShape(n_ways, n_shots, n_queries, balanced)
+        described = tasks.description_size is not None
+        self.shape = EpisodeShape(n_ways, n_shots, n_queries, balanced, described)
         self.random_state = random_state
         self._rows_of_class: list[list[np.ndarray]] = []
         for number, task in enumerate(tasks):
@@ -112,7 +113,17 @@ class EpisodeSampler:
         qy, _ = pad_rows([torch.from_numpy(e.query_labels) for _, e in drawn])
         offsets = self.tasks.class_offsets
         ids, class_mask = pad_rows([torch.from_numpy(e.classes + offsets[t]) for t, e in drawn])
-        return EpisodeBatch(sx, sy, sm, qx, qy, qm, class_mask, ids)
+        return EpisodeBatch(sx, sy, sm, qx, qy, qm, class_mask, ids, self._descriptions(drawn))
+
+    def _descriptions(self, drawn: Sequence[tuple[int, EpisodeIndices]]) -> Tensor | None:
+        """Describe the classes of episodes: (B, C, e)."""
+        parts = []
+        for task, episode in drawn:
+            table = self.tasks[task].class_descriptions
+            if table is None:  # then in all tasks
+                return None
+            parts.append(as_float_tensor(table[episode.classes]))
+        return pad_rows(parts)[0]
 
     def _rows(self, task: int, rows: np.ndarray, number: int, part: int) -> Tensor:
         x = as_float_tensor(self.tasks[task].X[rows])

@@ -41,17 +41,20 @@ class EpisodeShape:
     balanced : bool
         Whether all classes of an episode have the same number of shots; if not, each class
         draws its own from the range `n_shots`.
+    described : bool
+        Whether the classes have descriptions, so that they need no support rows.
     """
 
     n_ways: IntRange | None = 5
     n_shots: IntRange = 5
     n_queries: IntRange = 15
     balanced: bool = True
+    described: bool = False
 
     def __post_init__(self) -> None:
         if self.n_ways is not None:
             check_int_range(self.n_ways, "n_ways", low=2)
-        check_int_range(self.n_shots, "n_shots")
+        self._shots()
         check_int_range(self.n_queries, "n_queries")
 
     def check(self, codes: np.ndarray, classes: np.ndarray, where: str, *, strict: bool) -> None:
@@ -66,7 +69,7 @@ class EpisodeShape:
         strict : bool
             Whether fewer classes than asked are an error; otherwise all of them are used.
         """
-        need = check_int_range(self.n_shots, "n_shots")[0]
+        need = self._shots()[0]
         need += check_int_range(self.n_queries, "n_queries")[0]
         counts = np.bincount(codes, minlength=len(classes))
         if strict and self.n_ways is not None:
@@ -86,7 +89,7 @@ class EpisodeShape:
 
     def check_rows(self, n_rows: int, where: str) -> None:
         """Raise if a regression task of `n_rows` rows cannot give such an episode."""
-        need = check_int_range(self.n_shots, "n_shots")[0]
+        need = self._shots()[0]
         need += check_int_range(self.n_queries, "n_queries")[0]
         if n_rows < need:
             raise EpisodeError(
@@ -135,8 +138,11 @@ class EpisodeShape:
         empty = np.zeros(0, dtype=int)
         return EpisodeIndices(rows[:shots], query, empty, empty, empty)
 
+    def _shots(self) -> tuple[int, int]:
+        return check_int_range(self.n_shots, "n_shots", low=0 if self.described else 1)
+
     def _draw_shots(self, available: int, rng: np.random.Generator) -> int:
-        low, high = check_int_range(self.n_shots, "n_shots")
+        low, high = self._shots()
         spare = available - check_int_range(self.n_queries, "n_queries")[0]
         return int(rng.integers(low, max(low, min(high, spare)), endpoint=True))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from metaest._torch import as_float_tensor, state_to, state_to_cpu, threads_for
 from metaest.episodes import Support, pad_rows
 from metaest.exceptions import TaskError
 from metaest.learners import Gaussian, Learner, LearnerNet, State
-from metaest.learners._execute import chunk_size
+from metaest.learners._execute import chunk_size, encode
 from metaest.training import MetaState
 
 #: Floating-point numbers that one chunk of predicted rows may need, roughly.
@@ -60,7 +60,13 @@ class Adapter:
     def module(self) -> LearnerNet:
         return self.meta.module(self.learner, self.device, self.dtype)
 
-    def adapt(self, X: np.ndarray, y: np.ndarray, n_classes: int | None) -> State:
+    def adapt(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        n_classes: int | None,
+        class_x: np.ndarray | None = None,
+    ) -> State:
         """Learn one task.
 
         Parameters
@@ -70,6 +76,8 @@ class Adapter:
             Codes 0..n_classes-1, or targets.
         n_classes : int or None
             None: regression.
+        class_x : ndarray of shape (n_classes, e), default=None
+            Descriptions of the classes; with them X may have no rows.
 
         Returns
         -------
@@ -77,6 +85,8 @@ class Adapter:
         """
         rows = np.arange(len(X))
         support = self._support(X, [Episode(rows, rows[:0], y, n_classes)])
+        if class_x is not None:
+            support = replace(support, class_x=self._tensor(class_x).unsqueeze(0))
         with torch.no_grad(), threads_for(X.size):
             state = state_to_cpu(self.learner.adapt(self.module(), support))
         for value in state.values():
@@ -104,6 +114,27 @@ class Adapter:
                 for rows in _row_chunks(X, state)
             ]
         return _concatenate([self._output(part, 0) for part in parts])
+
+    def embed(self, X: np.ndarray) -> np.ndarray:
+        """Run rows through the backbone, a chunk at a time.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, *input_shape)
+
+        Returns
+        -------
+        ndarray of float64, shape (n, d)
+        """
+        embedding = self.module().embedding
+        with torch.no_grad(), threads_for(X.size):
+            parts = [
+                encode(embedding, self._tensor(X[rows]).unsqueeze(0)).squeeze(0)  # (chunk, d)
+                for rows in _row_chunks(X, {})
+            ]
+        features = torch.cat(parts).to("cpu", torch.float64)
+        _check_finite(features)
+        return features.numpy()
 
     def predict_many(
         self, X: np.ndarray, episodes: Sequence[Episode]

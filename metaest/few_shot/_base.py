@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -23,11 +22,14 @@ from metaest.few_shot._adapter import Adapter, Episode
 from metaest.few_shot._checks import (
     as_rows,
     check_architecture,
+    check_checkpoint,
     check_feature_names,
     explain_bad_values,
     hold_out,
     prepare_tasks,
 )
+from metaest.few_shot._descriptions import check_describes
+from metaest.few_shot._features import EmbedMixin, read_rows
 from metaest.few_shot._saving import SaveMixin
 from metaest.learners import Learner, make_learner
 from metaest.nets import NetSpec
@@ -37,7 +39,7 @@ from metaest.training import MetaState, meta_train, seeded_state
 _RANGE = [Interval(Integral, 1, None, closed="left"), tuple, list]
 
 
-class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
+class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
     """Two fits: ``fit_meta`` learns from many tasks, ``fit`` learns one task with what it left.
 
     What meta-training learned is one frozen value in ``_meta``; only `fit_meta` writes it and
@@ -55,6 +57,7 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
         "meta_lr": [Interval(Real, 0, None, closed="neither")],
         "input_shape": [tuple, list, None],
+        "standardize": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left"), None],
         "callbacks": [list, tuple, None],
@@ -74,6 +77,7 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         *,
         validation_tasks: Any = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        distill: Any = None,
     ) -> Self:
         """Learn to learn, from many tasks.
 
@@ -82,20 +86,20 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         Parameters
         ----------
         tasks : TaskSet, list of (X, y), or array-like of shape (n_rows, ...)
-            Many tasks; or, with `y`, the rows of one pool of many classes (of one table of
-            tasks, with `groups`). Rows are tables (n_rows, n_features) or images
-            (n_rows, channels, height, width), of the same shape in all tasks.
+            Many tasks; or, with `y`, the rows of one pool of many classes (of one table of tasks,
+            with `groups`). Rows are tables (n_rows, n_features) or images (n_rows, channels,
+            height, width), of the same shape in all tasks.
         y : array-like of shape (n_rows,), default=None
             Labels or target values.
         groups : array-like of shape (n_rows,), default=None
             The task that each row belongs to.
         validation_tasks : TaskSet or list of (X, y), default=None
-            Held-out tasks; the weights that do best on them are kept. None: a share
-            `validation_fraction` of the tasks (of the classes of a pool) is held out, where
-            enough are left to train on.
+            Held-out tasks; the weights that do best on them are kept. None: `validation_fraction`
+            of the tasks (of the classes of a pool) are held out, if enough are left to train on.
         checkpoint : path, default=None
-            Folder to write a checkpoint into after each round. The same call after an
-            interruption goes on from there. Needs an int as `random_state`.
+            Folder of checkpoints; the same call goes on from there. Needs an int `random_state`.
+        distill : estimator, MetaState or Distillation, default=None
+            A meta-trained teacher, see :class:`~metaest.training.Distillation`.
 
         Returns
         -------
@@ -114,16 +118,13 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
             If interrupted (Ctrl-C): the best weights so far are kept.
         """
         learner = clone(make_learner(self.learner, self._kind))
-        if checkpoint is not None and not isinstance(self.random_state, (int, np.integer)):
-            raise InvalidParameterError(
-                f"checkpoint= needs an int as random_state, got {self.random_state!r}: another "
-                "seed is another run, which could not go on from the checkpoint."
-            )
+        check_checkpoint(checkpoint, self.random_state)
         seed = draw_seed(self.random_state)
         n_ways = getattr(self, "n_ways", None)
         train, held_out = prepare_tasks(
             tasks, y, groups, validation_tasks, kind=self._kind, input_shape=self.input_shape
         )
+        check_describes(learner, train.description_size)
         if held_out is None:
             train, held_out = hold_out(train, self.validation_fraction, n_ways, seed)
         self._meta = meta_train(
@@ -139,8 +140,10 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
             meta_lr=self.meta_lr,
             patience=self.patience,
             callbacks=self.callbacks,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
+            checkpoint=checkpoint,
+            distill=distill,
             device=self.device,
+            standardize=self.standardize,
             random_state=seed,
             verbose=int(self.verbose),
         )
@@ -170,15 +173,8 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
         TaskError
             If the task has one class, labels are missing, or what was learned is not finite.
         """
-        learner = clone(make_learner(self.learner, self._kind))
-        device = resolve_device(self.device)
         rows, y = self._validate(X, y)
-        targets, n_classes = self._encode_targets(y)
-        start = self._start(learner, rows, targets, n_classes)
-        self.state_ = Adapter(start, learner, device).adapt(rows, targets, n_classes)
-        self.learner_ = learner
-        self._adapted_from = start
-        return self
+        return self._learn(rows, *self._encode_targets(y))
 
     @property
     def meta_state_(self) -> MetaState:
@@ -236,6 +232,22 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
             check_classification_targets(y)
         return as_rows(X, self.input_shape), y
 
+    def _learn(
+        self,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        n_classes: int | None,
+        class_x: np.ndarray | None = None,
+    ) -> Self:
+        """Learn one task from rows, class descriptions, or both."""
+        learner = clone(make_learner(self.learner, self._kind))
+        start = self._start(learner, rows, targets, n_classes)
+        adapter = Adapter(start, learner, resolve_device(self.device))
+        self.state_ = adapter.adapt(rows, targets, n_classes, class_x)
+        self.learner_ = learner
+        self._adapted_from = start
+        return self
+
     def _start(
         self, learner: Learner, rows: np.ndarray, targets: np.ndarray, n_classes: int | None
     ) -> MetaState:
@@ -247,7 +259,7 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
             return self._meta
         # An untrained MLP is random; one that starts at the identity is as good as the raw rows.
         untrained = "residual" if self.backbone == "auto" and len(shape) == 1 else self.backbone
-        statistics = input_statistics([rows], shape)
+        statistics = input_statistics([rows], shape) if self.standardize and len(rows) else None
         spec = NetSpec(shape, self._kind, n_classes or 1, untrained, statistics)
         seed = draw_seed(self.random_state)
         if n_classes is not None:
@@ -258,14 +270,10 @@ class BaseMetaFewShot(SaveMixin, BaseEstimator, ABC):
     def _predict(self, X: Any) -> Any:
         """Probabilities, or the mean and variance on the scale of the targets."""
         check_is_fitted(self)
-        with explain_bad_values():
-            X = validate_data(self, X, reset=False, dtype="numeric", allow_nd=True)
-            X = as_native_numbers(X)
-        rows = as_rows(X, self.input_shape)
+        rows = read_rows(self, X, reset=False)
         start = self._adapted_from
         check_architecture(start, start.spec.backbone, rows.shape[1:])
-        adapter = Adapter(start, self.learner_, resolve_device(self.device))
-        return adapter.predict(self.state_, rows)
+        return Adapter(start, self.learner_, resolve_device(self.device)).predict(self.state_, rows)
 
     def _predict_episodes(
         self, X: Any, y: Any, episodes: Iterable[tuple[Any, Any]]

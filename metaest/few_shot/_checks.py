@@ -78,6 +78,20 @@ def _check_input_shape(input_shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in input_shape)
 
 
+def check_checkpoint(checkpoint: Any, random_state: Any) -> None:
+    """Raise if a run has no seed of its own and so could not be gone on with.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if checkpoint is not None and not isinstance(random_state, (int, np.integer)):
+        raise InvalidParameterError(
+            f"checkpoint= needs an int as random_state, got {random_state!r}: another seed is "
+            "another run, which could not go on from the checkpoint."
+        )
+
+
 def check_architecture(meta: MetaState, backbone: Any, row_shape: tuple[int, ...]) -> None:
     """Raise if rows or the parameter `backbone` are not those of the network.
 
@@ -160,6 +174,11 @@ def prepare_tasks(
         raise TaskError(
             f"validation_tasks have rows of shape {held_out.input_shape}, the tasks to train on "
             f"{train.input_shape}. Give both the same columns."
+        )
+    if held_out.description_size != train.description_size:
+        raise TaskError(
+            f"validation_tasks have class descriptions of length {held_out.description_size}, the "
+            f"tasks to train on of length {train.description_size}. Give both the same."
         )
     return train, held_out
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from metaest._sklearn import Interval
+from metaest._sklearn import Interval, fit_context
 from metaest.exceptions import TaskError
 from metaest.few_shot._base import BaseMetaFewShot
-from metaest.learners import Learner
+from metaest.few_shot._descriptions import codes_of, forget_columns, read_descriptions
+from metaest.learners import Learner, make_learner
 
 
 class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
@@ -32,13 +33,14 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         ``MAML(inner_steps=5)``, whose parameters are ``learner__inner_steps`` in a grid.
     backbone : str or callable, default="auto"
         The network under it: "auto" (convolutions for images, a small network that starts at
-        the identity for rows), "conv4", "mlp", "residual", or a factory
+        the identity for rows), "conv4", "mlp", "residual", "identity" (none), or a factory
         ``backbone(input_shape) -> torch.nn.Module`` from ``(n, *input_shape)`` to ``(n, d)``.
     n_ways : int, (low, high) or None, default=5
         Classes of an episode of meta-training. `fit` takes any number of classes. None: all
         classes of a task.
     n_shots : int or (low, high), default=5
-        Support rows per class in an episode. `fit` takes any number of rows.
+        Support rows per class in an episode. `fit` takes any number of rows. From 0 where the
+        tasks have class descriptions.
     n_queries : int or (low, high), default=15
         Query rows per class in an episode.
     n_episodes : int, default=2000
@@ -49,6 +51,10 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         Highest learning rate of meta-training.
     input_shape : (channels, height, width) or None, default=None
         Shape of one row where images come as flat rows, as pipelines need them.
+    standardize : bool, default=True
+        Whether the network shifts and scales the columns (of images the channels) first. False
+        for rows whose columns share a scale that matters, such as embeddings of texts or TF-IDF
+        and its singular vectors.
     validation_fraction : float, default=0.2
         Share of the tasks (of the classes of a pool) that `fit_meta` holds out to choose the
         best weights; 0 holds out none. In [0, 1).
@@ -86,9 +92,10 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
 
     Notes
     -----
-    Rows are standardised inside the network, with the statistics of the meta-training tasks
-    (without `fit_meta`, of the support set). A row's prediction does not depend on the rows it
-    comes with. A label that `fit` has not seen is never predicted: in `score` it counts as wrong.
+    With `standardize`, rows are standardised inside the network, with the statistics of the
+    meta-training tasks (without `fit_meta`, of the support set). A row's prediction does not
+    depend on the rows it comes with. A label that `fit` has not seen is never predicted: in
+    `score` it counts as wrong.
 
     References
     ----------
@@ -114,6 +121,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
     _kind = "classification"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMetaFewShot._parameter_constraints,
+        "n_shots": [Interval(Integral, 0, None, closed="left"), tuple, list],
         "n_ways": [Interval(Integral, 2, None, closed="left"), tuple, list, None],
     }
 
@@ -129,6 +137,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         meta_batch_size: int = 16,
         meta_lr: float = 1e-3,
         input_shape: tuple[int, ...] | None = None,
+        standardize: bool = True,
         validation_fraction: float = 0.2,
         patience: int | None = None,
         callbacks: Sequence[Any] | None = None,
@@ -145,12 +154,66 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         self.meta_batch_size = meta_batch_size
         self.meta_lr = meta_lr
         self.input_shape = input_shape
+        self.standardize = standardize
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any = None,
+        y: Any = None,
+        *,
+        class_descriptions: Mapping[Any, Any] | None = None,
+    ) -> Self:
+        """Learn one task from its support set, from descriptions of its classes, or from both.
+
+        Starts from what `fit_meta` learned; without it, from untrained weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features) or (n_rows, channels, height, width)
+            Numeric and finite. May be left out, with `y`, where there are descriptions.
+        y : array-like of shape (n_rows,)
+            Any number of classes from 2 and of rows from 1 per class.
+        class_descriptions : mapping of label to array-like of shape (e,), default=None
+            A vector for each class, of those in `y` and of others without rows (zero-shot
+            learning). For learners that can use them, such as "protonet".
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ArchitectureMismatchError
+            If the rows, the descriptions, the learner or the backbone are not those of
+            meta-training.
+        TaskError
+            If the task has one class, labels or descriptions are missing, or what was learned is
+            not finite.
+        UnsupportedTaskError
+            If the learner cannot use these descriptions.
+        """
+        if class_descriptions is None:
+            if X is None:
+                raise TaskError("fit needs rows X with labels y, or class_descriptions.")
+            return super().fit(X, y)
+        learner = make_learner(self.learner, self._kind)
+        classes, class_x = read_descriptions(class_descriptions, learner, self._meta)
+        if X is None and y is not None:
+            raise TaskError("fit got labels y without rows X. Pass both, or neither.")
+        if X is None:
+            rows, codes = self._no_rows(class_x.shape[1]), np.zeros(0, dtype=np.int64)
+        else:
+            rows, y = self._validate(X, y)
+            codes = codes_of(y, classes)
+        self.classes_ = classes
+        return self._learn(rows, codes, len(classes), class_x)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class.
@@ -203,6 +266,12 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
             (n_query_rows, n_classes).
         """
         return self._predict_episodes(X, y, episodes)
+
+    def _no_rows(self, description_size: int) -> np.ndarray:
+        if self._meta is not None:
+            spec = self._meta.spec
+            return forget_columns(self, spec.input_shape, self._meta.feature_names)
+        return forget_columns(self, tuple(self.input_shape or (description_size,)), None)
 
     def _encode_targets(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
         classes, codes = np.unique(y, return_inverse=True)

@@ -44,6 +44,10 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         Highest learning rate of meta-training.
     input_shape : (channels, height, width) or None, default=None
         Shape of one row where images come as flat rows, as pipelines need them.
+    standardize : bool, default=True
+        Whether the network shifts and scales the columns (of images the channels) first. False
+        for rows whose columns share a scale that matters, such as embeddings of texts or TF-IDF
+        and its singular vectors.
     validation_fraction : float, default=0.2
         Share of the tasks that `fit_meta` holds out to choose the best weights; 0 holds out
         none. In [0, 1).
@@ -115,6 +119,7 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         meta_batch_size: int = 16,
         meta_lr: float = 1e-3,
         input_shape: tuple[int, ...] | None = None,
+        standardize: bool = True,
         validation_fraction: float = 0.2,
         patience: int | None = None,
         callbacks: Sequence[Any] | None = None,
@@ -130,6 +135,7 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         self.meta_batch_size = meta_batch_size
         self.meta_lr = meta_lr
         self.input_shape = input_shape
+        self.standardize = standardize
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.callbacks = callbacks

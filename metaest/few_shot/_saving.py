@@ -97,7 +97,7 @@ def _save(estimator: Any, path: str | os.PathLike[str]) -> None:
         tensors |= {f"state/{k}": v for k, v in estimator.state_.items()}
         content["fitted"] = {
             "learner": encode(estimator.learner_, "learner"),
-            "n_features_in": estimator.n_features_in_,
+            "n_features_in": getattr(estimator, "n_features_in_", None),
             "feature_names_in": _encode_array(getattr(estimator, "feature_names_in_", None)),
             "classes": _encode_array(getattr(estimator, "classes_", None)),
             "adapted_from": None,  # the meta-trained state
@@ -160,7 +160,8 @@ def _restore_fit(
 ) -> None:
     estimator.state_ = select(tensors, "state")
     estimator.learner_ = decode(fitted["learner"], where["path"])
-    estimator.n_features_in_ = fitted["n_features_in"]
+    if fitted["n_features_in"] is not None:  # unknown of images that only descriptions stand for
+        estimator.n_features_in_ = fitted["n_features_in"]
     for name in ("feature_names_in", "classes"):
         if fitted[name] is not None:
             setattr(estimator, f"{name}_", _decode_array(fitted[name]))

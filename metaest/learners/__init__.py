@@ -4,28 +4,54 @@ from __future__ import annotations
 
 from metaest.exceptions import InvalidParameterError, did_you_mean
 from metaest.learners._anil import ANIL
+from metaest.learners._anp import ANP
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
+from metaest.learners._bayesian_maml import BayesianMAML
+from metaest.learners._cnp import CNP
 from metaest.learners._deep_kernel_gp import DeepKernelGP
 from metaest.learners._finetune import FineTune
+from metaest.learners._gnn import GNN
+from metaest.learners._in_context import InContextTransformer
+from metaest.learners._learned_optimizer import LearnedOptimizer
 from metaest.learners._maml import MAML
+from metaest.learners._mann import MANN
 from metaest.learners._matching import MatchingNet
+from metaest.learners._meta_lstm import MetaLSTM
+from metaest.learners._meta_sgd import MetaSGD
+from metaest.learners._metanet import MetaNet
 from metaest.learners._protonet import ProtoNet
+from metaest.learners._relation import RelationNet
 from metaest.learners._reptile import Reptile
 from metaest.learners._ridge import RidgeHead
+from metaest.learners._set_transformer import SetTransformer
+from metaest.learners._siamese import Siamese
 
 __all__ = [
     "ANIL",
+    "ANP",
+    "CNP",
+    "GNN",
     "LEARNERS",
     "MAML",
+    "MANN",
+    "BayesianMAML",
     "DeepKernelGP",
     "FineTune",
     "Gaussian",
+    "InContextTransformer",
+    "LearnedOptimizer",
     "Learner",
     "LearnerNet",
     "MatchingNet",
+    "MetaLSTM",
+    "MetaNet",
+    "MetaSGD",
     "ProtoNet",
+    "RelationNet",
     "Reptile",
     "RidgeHead",
+    "SetTransformer",
+    "Siamese",
     "State",
     "make_learner",
 ]
@@ -34,12 +60,25 @@ __all__ = [
 LEARNERS: dict[str, type[Learner]] = {
     "protonet": ProtoNet,
     "matching": MatchingNet,
+    "siamese": Siamese,
+    "relation": RelationNet,
+    "set_transformer": SetTransformer,
+    "gnn": GNN,
+    "in_context": InContextTransformer,
     "maml": MAML,
+    "meta_sgd": MetaSGD,
+    "meta_lstm": MetaLSTM,
+    "learned_optimizer": LearnedOptimizer,
+    "bayesian_maml": BayesianMAML,
     "anil": ANIL,
     "reptile": Reptile,
     "ridge": RidgeHead,
+    "mann": MANN,
+    "metanet": MetaNet,
     "finetune": FineTune,
     "deep_kernel_gp": DeepKernelGP,
+    "cnp": CNP,
+    "anp": ANP,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from metaest._torch import local_seed, mask_logits
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, LearnerNet, masked_mean, one_hot, row_losses
-from metaest.learners._execute import run_tasks
+from metaest.learners._execute import encode, expand_parameters, run_tasks
 from metaest.nets import NetSpec
 
 #: Before the names of the embedding's weights, where a task has weights of its own.
@@ -43,6 +44,31 @@ def initial_head(module: LearnerNet, support: Support, n_features: int) -> dict[
     n_classes = support.class_mask.shape[1]
     zeros = support.x.new_zeros
     return {"weight": zeros(n_tasks, n_classes, n_features), "bias": zeros(n_tasks, n_classes)}
+
+
+def start_network(
+    module: LearnerNet, support: Support, head: Literal["zero", "prototype"] = "zero"
+) -> dict[str, Tensor]:
+    """Return what each task's network starts from: the embedding's weights, and a head.
+
+    Parameters
+    ----------
+    module : LearnerNet
+    support : Support
+    head : {"zero", "prototype"}, default="zero"
+        Start of a classification head.
+
+    Returns
+    -------
+    dict of name to Tensor of shape (B, ...)
+        As :func:`apply_network` takes them.
+    """
+    body = expand_parameters(module.embedding, len(support))
+    if head == "prototype" and support.class_mask is not None:
+        own_head = prototype_head(encode(module.embedding, support.x), support)
+    else:
+        own_head = initial_head(module, support, module.n_features)
+    return {BODY + k: p for k, p in body.items()} | own_head
 
 
 def prototype_head(features: Tensor, support: Support) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,20 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from metaest._sklearn import StrOptions
-from metaest.episodes import Support
-from metaest.learners._base import Gaussian, Learner, LearnerNet, State
+from metaest.episodes import EpisodeBatch, Support
+from metaest.learners._base import Gaussian, Learner, LearnerNet, State, query_losses
 from metaest.learners._constraints import COUNT, RATE
-from metaest.learners._execute import encode, expand_parameters
-from metaest.learners._head import (
-    BODY,
-    add_head,
-    apply_network,
-    default_rate,
-    initial_head,
-    inner_losses,
-    prototype_head,
-)
-from metaest.learners._inner import descend_to_state
+from metaest.learners._head import add_head, apply_network, default_rate, start_network
+from metaest.learners._inner import Rates, last, network_path
 from metaest.nets import NetSpec
 
 
@@ -50,8 +41,15 @@ class MAML(Learner):
     head_lr : float, default=None
         Step size of the head. None: as `inner_lr`. A single step from zero only scales the
         logits and may be large (0.4 on Omniglot); several are stable at 0.01.
-    learn_inner_lr : bool, default=False
-        Meta-learn one step size per weight tensor (as in MAML++).
+    learn_inner_lr : bool or int, default=False
+        Meta-learn one step size per weight tensor. A number n: one for each of the first n steps
+        as well, as in MAML++; steps beyond them use the n-th (so `inner_steps` may still change
+        after meta-training). True is 1.
+    multi_step_loss : bool, default=False
+        Meta-train on the mean of the query losses after each inner step, instead of the loss
+        after the last, which steadies long inner loops. In MAML++ the weights of the earlier
+        steps fall to zero while training goes on; here they stay equal, for a learner does not
+        know how far training has come.
     first_order : bool, default=False
         Treat the inner gradients as constants (first-order MAML).
     head : {"zero", "prototype"}, default="zero"
@@ -60,7 +58,8 @@ class MAML(Learner):
     References
     ----------
     Finn, Abbeel and Levine, Model-Agnostic Meta-Learning, ICML 2017, algorithm 1.
-    Antoniou, Edwards and Storkey, How to train your MAML, ICLR 2019.
+    Antoniou, Edwards and Storkey, How to train your MAML, ICLR 2019, section 4 (MAML++: learned
+    rates per layer and step, multi-step loss).
     Ye and Chao, How to Train Your MAML to Excel in Few-Shot Classification, ICLR 2022 (the head).
     Triantafillou et al., Meta-Dataset, ICLR 2020 (Proto-MAML).
 
@@ -78,7 +77,8 @@ class MAML(Learner):
         "inner_steps": [COUNT],
         "inner_lr": [RATE, None],
         "head_lr": [RATE, None],
-        "learn_inner_lr": ["boolean"],
+        "learn_inner_lr": ["boolean", COUNT],
+        "multi_step_loss": ["boolean"],
         "first_order": ["boolean"],
         "head": [StrOptions({"zero", "prototype"})],
     }
@@ -89,7 +89,8 @@ class MAML(Learner):
         inner_steps: int = 5,
         inner_lr: float | None = None,
         head_lr: float | None = None,
-        learn_inner_lr: bool = False,
+        learn_inner_lr: bool | int = False,
+        multi_step_loss: bool = False,
         first_order: bool = False,
         head: Literal["zero", "prototype"] = "zero",
     ) -> None:
@@ -97,6 +98,7 @@ class MAML(Learner):
         self.inner_lr = inner_lr
         self.head_lr = head_lr
         self.learn_inner_lr = learn_inner_lr
+        self.multi_step_loss = multi_step_loss
         self.first_order = first_order
         self.head = head
 
@@ -107,38 +109,44 @@ class MAML(Learner):
         if self.learn_inner_lr:
             n_rates = len(list(module.embedding.parameters())) + 2  # the head's weight and bias
             body_rate, head_rate = self._start_rates(spec.kind == "classification")
-            rates = torch.full((n_rates,), body_rate)
+            rates = torch.full((n_rates,), float(body_rate))
             rates[-2:] = head_rate
-            module.inner_rates = nn.Parameter(rates)
+            n_steps = int(self.learn_inner_lr)
+            module.inner_rates = nn.Parameter(rates if n_steps == 1 else rates.repeat(n_steps, 1))
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
-        body = expand_parameters(module.embedding, len(support))
-        start = {BODY + k: p for k, p in body.items()} | self._initial_head(module, support)
-
-        def loss_of(parameters: Mapping[str, Tensor]) -> Tensor:
-            prediction = apply_network(module, parameters, support.x, support.class_mask)
-            return inner_losses(prediction, support)
-
-        rates = self._rates(module, list(start), support.class_mask is not None)
-        steps, first_order = self.inner_steps, self.first_order
-        return descend_to_state(loss_of, start, rates, steps, support, first_order=first_order)
+        return last(self._path(module, support))
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
         return apply_network(module, state, query_x, state.get("class_mask"))
 
-    def _initial_head(self, module: LearnerNet, support: Support) -> dict[str, Tensor]:
-        if self.head == "prototype" and support.class_mask is not None:
-            return prototype_head(encode(module.embedding, support.x), support)
-        return initial_head(module, support, module.n_features)
+    def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
+        if not self.multi_step_loss:
+            return super().meta_loss(module, batch)
+        states = list(self._path(module, batch.support))
+        losses = [
+            query_losses(self.predict(module, state, batch.query_x), batch)
+            for state in states[1:] or states
+        ]
+        return torch.stack(losses).mean()
 
-    def _rates(
-        self, module: LearnerNet, names: list[str], classifies: bool
-    ) -> dict[str, Tensor | float]:
+    def _path(self, module: LearnerNet, support: Support) -> Iterator[State]:
+        """Yield the tasks' networks at the start and after each step."""
+        start = start_network(module, support, self.head)
+        rates = self._rates(module, list(start), support.class_mask is not None)
+        steps, first_order = self.inner_steps, self.first_order
+        return network_path(module, start, support, rates, steps, first_order=first_order)
+
+    def _rates(self, module: LearnerNet, names: list[str], classifies: bool) -> list[Rates]:
+        """Return the step sizes of each step."""
         if self.learn_inner_lr:
-            return dict(zip(names, module.inner_rates, strict=True))
+            return [
+                dict(zip(names, rates, strict=True))
+                for rates in module.inner_rates.reshape(-1, len(names))
+            ]
         body_rate, head_rate = self._start_rates(classifies)
         rates: dict[str, Tensor | float] = dict.fromkeys(names, body_rate)
-        return rates | dict.fromkeys(("weight", "bias"), head_rate)
+        return [rates | dict.fromkeys(("weight", "bias"), head_rate)]
 
     def _start_rates(self, classifies: bool) -> tuple[float, float]:
         """Return the step sizes of the body and of the head."""

@@ -14,8 +14,7 @@ from metaest._sklearn import Interval
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, masked_mean, row_losses
 from metaest.learners._constraints import COUNT, RATE
-from metaest.learners._execute import expand_parameters
-from metaest.learners._head import BODY, add_head, apply_network, initial_head, inner_norm
+from metaest.learners._head import add_head, apply_network, inner_norm, start_network
 from metaest.learners._inner import descend
 from metaest.nets import NetSpec
 
@@ -81,7 +80,7 @@ class Reptile(Learner):
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
         with torch.no_grad():
-            state = self._descend(module, support, _start(module, support), self.adapt_steps)
+            state = self._descend(module, support, start_network(module, support), self.adapt_steps)
         return state if support.class_mask is None else state | {"class_mask": support.class_mask}
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
@@ -94,7 +93,7 @@ class Reptile(Learner):
             torch.cat([batch.support_mask, batch.query_mask], 1),
             batch.class_mask,
         )
-        start = _start(module, rows)
+        start = start_network(module, rows)
         end = dict(start)
         with torch.no_grad():
             for step in range(self.inner_steps):
@@ -124,9 +123,3 @@ class Reptile(Learner):
 
         rates, max_norm = dict.fromkeys(start, self.inner_lr), inner_norm(rows.class_mask)
         return descend(loss_of, start, rates, steps, max_norm=max_norm)
-
-
-def _start(module: LearnerNet, support: Support) -> dict[str, Tensor]:
-    body = expand_parameters(module.embedding, len(support))
-    head = initial_head(module, support, module.n_features)
-    return {BODY + k: p for k, p in body.items()} | head

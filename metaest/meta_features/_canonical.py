@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from metaest._checks import Kind
-from metaest.meta_features._table import Column, Table, cell_hashes, mix
+from metaest._table import Column, Table, cell_hashes, mix
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from metaest._checks import check_numeric_targets, check_targets, find_kind
+from metaest._table import Table
 from metaest.exceptions import TaskError
 from metaest.meta_features._canonical import Sample, draw_sample
 from metaest.meta_features._encoder_probes import describe_curves, probe
 from metaest.meta_features._encoder_views import View, draw_halves, make_view
 from metaest.meta_features._landmarks import landmarks
-from metaest.meta_features._table import Table
 
 MAX_ROWS = 2000
 MAX_COLUMNS = 100

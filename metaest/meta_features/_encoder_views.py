@@ -10,6 +10,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
+from metaest._table import Column
 from metaest.meta_features._canonical import Sample
 from metaest.meta_features._statistics import (
     INFORMATION,
@@ -19,7 +20,6 @@ from metaest.meta_features._statistics import (
     simple,
     statistical,
 )
-from metaest.meta_features._table import Column
 
 N_CHANNELS = 5
 MAX_CLASSES = 32

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from metaest._checks import check_targets
-from metaest.meta_features._table import Table, cell_hashes, mix, parse
+from metaest._table import Table, cell_hashes, mix, parse
 
 
 def fingerprint(X: Any, y: Any) -> str:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from metaest._checks import check_numeric_targets, check_targets, find_kind
+from metaest._table import Table
 from metaest.exceptions import TaskError
 from metaest.meta_features._canonical import draw_sample
 from metaest.meta_features._landmarks import LANDMARKS, landmarks
@@ -22,7 +23,6 @@ from metaest.meta_features._statistics import (
     simple,
     statistical,
 )
-from metaest.meta_features._table import Table
 
 FEATURES = SIMPLE | STATISTICAL | INFORMATION | LANDMARKS
 MAX_ROWS = 2000

@@ -1,5 +1,6 @@
 """Episodic cross-validation: any estimator, the same episodes, a mean with its interval."""
 
+from metaest.model_selection._curve import AdaptationCurveDisplay
 from metaest.model_selection._display import EpisodeScoresDisplay
 from metaest.model_selection._estimate import Estimate, EstimateTable
 from metaest.model_selection._result import EpisodeScores
@@ -8,6 +9,7 @@ from metaest.model_selection._task_split import TaskSplit
 from metaest.model_selection._validation import cross_validate_episodes
 
 __all__ = [
+    "AdaptationCurveDisplay",
     "EpisodeScores",
     "EpisodeScoresDisplay",
     "EpisodicSplit",

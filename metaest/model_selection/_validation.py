@@ -117,7 +117,7 @@ def cross_validate_episodes(
     1-nn  +0.6 ± 1.0 %
     """
     _check_numbers(confidence, error_score)
-    estimators = _check_estimators(estimator)
+    estimators = check_estimators(estimator)
     if y is None:
         raise TaskError("cross_validate_episodes needs y.")
     labels = check_targets(y, count_rows(X), "the table")
@@ -146,7 +146,8 @@ def _check_numbers(confidence: Any, error_score: Any) -> None:
         )
 
 
-def _check_estimators(estimator: Any) -> dict[str, Any]:
+def check_estimators(estimator: Any) -> dict[str, Any]:
+    """Return the estimators by name."""
     named = estimator if isinstance(estimator, dict) else {type(estimator).__name__: estimator}
     if not named:
         raise InvalidParameterError("estimator is an empty dict; pass at least one estimator.")

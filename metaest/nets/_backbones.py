@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Standardize(nn.Module):
-    """Shift and scale inputs by statistics of the meta-training tasks (buffers, not learned).
+    r"""Shift and scale inputs by statistics of the meta-training tasks (buffers, not learned).
 
     Parameters
     ----------
@@ -23,21 +23,32 @@ class Standardize(nn.Module):
         per channel.
     mean, scale : Tensor, default=None
         Of shape (n_features,) or (channels, 1, 1); None: 0 and 1.
+    squash : float, default=0.0
+        Inputs z become :math:`z / \sqrt{1 + (s z)^2}`, between -1/s and 1/s. A column that hardly
+        varies in the meta-training tasks may do so in a new one, and without a bound it would
+        then outweigh all others. 0: no bound.
     """
 
     mean: Tensor
     scale: Tensor
+    squash: Tensor
 
     def __init__(
-        self, input_shape: tuple[int, ...], mean: Tensor | None = None, scale: Tensor | None = None
+        self,
+        input_shape: tuple[int, ...],
+        mean: Tensor | None = None,
+        scale: Tensor | None = None,
+        squash: float = 0.0,
     ) -> None:
         super().__init__()
         shape = (input_shape[0], *[1] * (len(input_shape) - 1))
         self.register_buffer("mean", torch.zeros(shape) if mean is None else mean.reshape(shape))
         self.register_buffer("scale", torch.ones(shape) if scale is None else scale.reshape(shape))
+        self.register_buffer("squash", torch.tensor(squash))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.scale  # (n, *input_shape)
+        z = (x - self.mean) / self.scale  # (n, *input_shape)
+        return z / torch.hypot(torch.ones_like(z), z * self.squash)
 
 
 class Conv4(nn.Sequential):
@@ -101,6 +112,18 @@ class MLP(nn.Sequential):
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         super().__init__(*layers)  # (n, hidden[-1])
+
+
+class Identity(nn.Flatten):
+    """The inputs themselves, standardised: for learners with a metric or a head to learn.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+    """
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        super().__init__()  # (n, d)
 
 
 class ResidualMLP(nn.Module):

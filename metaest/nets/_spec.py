@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from metaest._torch import local_seed
 from metaest.exceptions import InvalidParameterError, TaskError, did_you_mean
-from metaest.nets._backbones import MLP, Conv4, ResidualMLP, Standardize
+from metaest.nets._backbones import MLP, Conv4, Identity, ResidualMLP, Standardize
 
 #: Means and standard deviations of inputs lie between these, so that their squares do not
 #: leave single precision once standardised, nor they themselves before.
 _SMALLEST, _LARGEST = 1e-35, 1e37
+
+#: Standardised columns of tables to classify are squashed to lie between minus this and this.
+_BOUND = 3.0
 
 #: ``factory(input_shape) -> nn.Module`` from (n, *input_shape) to (n, d).
 BackboneFactory = Callable[[tuple[int, ...]], nn.Module]
@@ -25,6 +28,7 @@ BACKBONES: dict[str, BackboneFactory] = {
     "conv4": Conv4,
     "mlp": MLP,
     "residual": ResidualMLP,
+    "identity": Identity,
 }
 
 
@@ -44,6 +48,10 @@ class NetSpec:
         for rows to classify, an MLP for rows to regress on) or a factory.
     statistics : pair of Tensors, default=None
         Mean and scale of the inputs, see :func:`input_statistics`.
+    description_size : int, default=None
+        Length of a class description; None: the tasks have none.
+    description_statistics : pair of Tensors, default=None
+        Mean and scale of the descriptions.
     """
 
     input_shape: tuple[int, ...]
@@ -51,6 +59,18 @@ class NetSpec:
     n_classes: int = 1
     backbone: str | BackboneFactory = "auto"
     statistics: tuple[Tensor, Tensor] | None = field(default=None, compare=False, repr=False)
+    description_size: int | None = None
+    description_statistics: tuple[Tensor, Tensor] | None = field(
+        default=None, compare=False, repr=False
+    )
+
+    def without_statistics(self) -> NetSpec:
+        """Return it once they are buffers among the weights of a network."""
+        return replace(self, statistics=None, description_statistics=None)
+
+    def describes_like_rows(self) -> bool:
+        """Whether a description is as long as a row, so that one embedding can serve both."""
+        return self.input_shape == (self.description_size,)
 
 
 def make_embedding(spec: NetSpec, rng: np.random.Generator) -> tuple[nn.Module, int]:
@@ -81,8 +101,7 @@ def make_embedding(spec: NetSpec, rng: np.random.Generator) -> tuple[nn.Module, 
                 "backbone must be a factory, backbone(input_shape) -> torch.nn.Module; "
                 f"got {type(backbone).__name__} back."
             )
-        mean, scale = spec.statistics or (None, None)
-        embedding = nn.Sequential(Standardize(spec.input_shape, mean, scale), backbone)
+        embedding = nn.Sequential(_standardize(spec), backbone)
         return embedding, _output_size(embedding, spec)
 
 
@@ -144,6 +163,14 @@ def _sum_squares(part: np.ndarray, mean: np.ndarray, axes: tuple[int, ...]) -> n
     """Sum of squared deviations, a block of rows at a time to bound memory."""
     blocks = (part[i : i + 4096] for i in range(0, len(part), 4096))
     return sum(np.square(block - mean).sum(axis=axes) for block in blocks)
+
+
+def _standardize(spec: NetSpec) -> Standardize:
+    """Make the first layer; columns of a regression have no bound, so that lines stay lines."""
+    if spec.statistics is None:
+        return Standardize(spec.input_shape)
+    classifies_rows = spec.kind == "classification" and len(spec.input_shape) == 1
+    return Standardize(spec.input_shape, *spec.statistics, 1 / _BOUND if classifies_rows else 0.0)
 
 
 def _resolve(spec: NetSpec) -> BackboneFactory:

@@ -16,6 +16,7 @@ from metaest._checks import (
     find_kind,
 )
 from metaest.exceptions import TaskError
+from metaest.tasks._descriptions import check_descriptions
 
 
 class Task:
@@ -31,6 +32,10 @@ class Task:
         "auto" asks :func:`sklearn.utils.multiclass.type_of_target`.
     name : str, default=""
         Used in messages and result tables.
+    class_descriptions : mapping or array-like of shape (n_classes, e), default=None
+        A vector for each label (a mapping may have more labels), or an array in the order of the
+        sorted labels: attributes of the classes, or their names in numbers. Learners that use
+        them can learn a class without examples.
 
     Attributes
     ----------
@@ -38,11 +43,14 @@ class Task:
         The sorted labels (classification only).
     codes : ndarray of int, shape (n_rows,)
         Index of each row's label in `classes` (classification only).
+    class_descriptions : ndarray of shape (n_classes, e), or None
+        In the order of `classes`.
 
     Raises
     ------
     TaskError
-        If the task is empty, not finite, has one class, or X and y differ in length.
+        If the task is empty, not finite, has one class, or X and y differ in length; or if
+        descriptions are missing, not finite or of several lengths.
     InvalidParameterError
         If `kind` is none of the three.
 
@@ -54,7 +62,13 @@ class Task:
     """
 
     def __init__(
-        self, X: Any, y: Any, *, kind: Literal["auto"] | Kind = "auto", name: str = ""
+        self,
+        X: Any,
+        y: Any,
+        *,
+        kind: Literal["auto"] | Kind = "auto",
+        name: str = "",
+        class_descriptions: Any = None,
     ) -> None:
         label = f"task {name!r}" if name else "the task"
         self.name = name
@@ -76,6 +90,9 @@ class Task:
                 "least 2. Drop the task, or pool its rows with those of other classes "
                 "(TaskSet.from_pool)."
             )
+        self.class_descriptions: np.ndarray | None = None
+        if class_descriptions is not None:
+            self.class_descriptions = self._check_descriptions(class_descriptions, label)
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -90,6 +107,11 @@ class Task:
         """Shape of one row."""
         return tuple(self.X.shape[1:])
 
+    @property
+    def description_size(self) -> int | None:
+        """Length of a class description, or None where there are none."""
+        return None if self.class_descriptions is None else self.class_descriptions.shape[1]
+
     def __len__(self) -> int:
         return len(self.X)
 
@@ -101,4 +123,21 @@ class Task:
         """Return the task of some rows."""
         part = Task(self.X[rows], self.y[rows], kind=self.kind, name=self.name)
         part.feature_names = self.feature_names
+        if self.class_descriptions is not None:
+            kept = np.unique(self.codes[rows])
+            part.class_descriptions = self.class_descriptions[kept]
         return part
+
+    def _split_classes(self, held_out: float, rng: np.random.Generator) -> tuple[Task, Task] | None:
+        """Hold out a share of the classes; None where too few would be left."""
+        n_classes = len(self.classes) if self.kind == "classification" else 0
+        cut = max(2, round(held_out * n_classes))
+        if n_classes - cut < 2:
+            return None
+        is_out = np.isin(self.codes, rng.permutation(n_classes)[:cut])
+        return self._select(np.flatnonzero(~is_out)), self._select(np.flatnonzero(is_out))
+
+    def _check_descriptions(self, class_descriptions: Any, label: str) -> np.ndarray:
+        if self.kind == "regression":
+            raise TaskError(f"{label} is a regression, which has no classes to describe.")
+        return check_descriptions(class_descriptions, self.classes, label)

@@ -18,7 +18,9 @@ from metaest._checks import (
     find_kind,
 )
 from metaest.exceptions import InvalidParameterError, TaskError
+from metaest.tasks._descriptions import name_descriptions
 from metaest.tasks._task import Task
+from metaest.tasks._unlabeled import UnlabeledMixin
 
 if TYPE_CHECKING:
     import torch
@@ -27,20 +29,19 @@ if TYPE_CHECKING:
     Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
-class TaskSet(Sequence[Task]):
+class TaskSet(UnlabeledMixin, Sequence[Task]):
     """Tasks to meta-train on.
 
-    Build one with :meth:`from_pool`, :meth:`from_groups` or :meth:`from_datasets`. A *pool* is
-    one task of many classes: each episode draws some of them.
+    Build one with :meth:`from_pool`, :meth:`from_groups`, :meth:`from_datasets` or
+    :meth:`from_unlabeled`. A *pool* is one task of many classes: each episode draws some of them.
 
     Parameters
     ----------
     tasks : iterable of Task
         All of one kind.
     augment : callable, default=None
-        ``augment(x, generator) -> x`` changes the rows of an episode at random while
-        meta-training. ``x`` is a float tensor of shape (n, ...), ``generator`` a
-        :class:`torch.Generator`.
+        ``augment(x, generator) -> x`` changes float rows ``x`` of shape (n, ...) of an episode at
+        random while meta-training; ``generator`` is a :class:`torch.Generator`.
 
     Examples
     --------
@@ -71,6 +72,12 @@ class TaskSet(Sequence[Task]):
                 "the tasks mix classification and regression; pass kind= to say which is meant, "
                 "or make one TaskSet of each."
             )
+        sizes = {task.description_size for task in self._tasks}
+        if len(sizes) > 1:
+            raise TaskError(
+                "class_descriptions must be of one length in all tasks, and in all tasks or none; "
+                f"got lengths {sorted(sizes, key=str)}."
+            )
 
     @classmethod
     def from_pool(
@@ -80,6 +87,7 @@ class TaskSet(Sequence[Task]):
         *,
         kind: Literal["auto"] | Kind = "auto",
         augment: Augment | None = None,
+        class_descriptions: Any = None,
     ) -> TaskSet:
         """Make a set from one pool of many classes (or one regression data set).
 
@@ -87,10 +95,11 @@ class TaskSet(Sequence[Task]):
         ----------
         X : array-like of shape (n_rows, ...)
         y : array-like of shape (n_rows,)
-        kind, augment
+        kind, augment, class_descriptions
             As in :class:`Task` and :class:`TaskSet`.
         """
-        return cls([Task(X, y, kind=kind, name="pool")], augment=augment)
+        task = Task(X, y, kind=kind, name="pool", class_descriptions=class_descriptions)
+        return cls([task], augment=augment)
 
     @classmethod
     def from_groups(
@@ -101,6 +110,7 @@ class TaskSet(Sequence[Task]):
         *,
         kind: Literal["auto"] | Kind = "auto",
         augment: Augment | None = None,
+        class_descriptions: Any = None,
     ) -> TaskSet:
         """Make one task of each group of rows.
 
@@ -108,7 +118,7 @@ class TaskSet(Sequence[Task]):
         ----------
         X : array-like of shape (n_rows, ...)
         y, groups : array-like of shape (n_rows,)
-        kind, augment
+        kind, augment, class_descriptions
             As in :class:`Task` and :class:`TaskSet`.
         """
         names = feature_names_of(X)
@@ -116,10 +126,12 @@ class TaskSet(Sequence[Task]):
         y = check_targets(y, len(X), "the table")
         groups = check_groups(groups, len(X))
         resolved = find_kind(y, kind)
+        class_descriptions = name_descriptions(class_descriptions, y, "the table")
         tasks = []
         for group in np.unique(groups):
             rows = np.flatnonzero(groups == group)
-            tasks.append(Task(X[rows], y[rows], kind=resolved, name=str(group)))
+            own = {"name": str(group), "class_descriptions": class_descriptions}
+            tasks.append(Task(X[rows], y[rows], kind=resolved, **own))
             tasks[-1].feature_names = names
         return cls(tasks, augment=augment)
 
@@ -130,13 +142,14 @@ class TaskSet(Sequence[Task]):
         *,
         kind: Literal["auto"] | Kind = "auto",
         augment: Augment | None = None,
+        class_descriptions: Any = None,
     ) -> TaskSet:
         """Make one task of each ``(X, y)`` pair.
 
         Parameters
         ----------
         datasets : iterable of (X, y) or Task
-        kind, augment
+        kind, augment, class_descriptions
             As in :class:`Task` and :class:`TaskSet`.
         """
         tasks: list[Task] = []
@@ -149,7 +162,8 @@ class TaskSet(Sequence[Task]):
                     f"task {number} must be a pair (X, y), got {type(dataset).__name__}. "
                     "For one pool of classes call fit_meta(X, y) or TaskSet.from_pool(X, y)."
                 )
-            tasks.append(Task(*dataset, kind=kind, name=str(number)))
+            own = {"name": str(number), "class_descriptions": class_descriptions}
+            tasks.append(Task(*dataset, kind=kind, **own))
         return cls(tasks, augment=augment)
 
     @property
@@ -162,6 +176,11 @@ class TaskSet(Sequence[Task]):
         """Shape of one row, or None where the tasks differ."""
         shapes = {task.input_shape for task in self._tasks}
         return shapes.pop() if len(shapes) == 1 else None
+
+    @property
+    def description_size(self) -> int | None:
+        """Length of a class description, or None where there are none."""
+        return self._tasks[0].description_size
 
     def check_input_shape(self) -> tuple[int, ...]:
         """Return the shape of a row in all tasks.
@@ -221,17 +240,10 @@ class TaskSet(Sequence[Task]):
             cut = min(max(1, round(held_out * len(self))), len(self) - 1)
             kept, out = np.sort(order[cut:]), np.sort(order[:cut])
             return self._subset(kept), TaskSet([self._tasks[i] for i in out])
-        task = self._tasks[0]
-        n_classes = len(task.classes) if task.kind == "classification" else 0
-        cut = max(2, round(held_out * n_classes))
-        if n_classes - cut < 2:
+        parts = self._tasks[0]._split_classes(held_out, rng)
+        if parts is None:
             return self, None
-        out_codes = rng.permutation(n_classes)[:cut]
-        is_out = np.isin(task.codes, out_codes)
-        return (
-            TaskSet([task._select(np.flatnonzero(~is_out))], augment=self.augment),
-            TaskSet([task._select(np.flatnonzero(is_out))]),
-        )
+        return TaskSet([parts[0]], augment=self.augment), TaskSet([parts[1]])
 
     def with_rotations(self) -> TaskSet:
         """Add each image class turned by 90, 180 and 270 degrees as a class of its own.
@@ -240,10 +252,11 @@ class TaskSet(Sequence[Task]):
         """
         shape = self.input_shape
         is_images = shape is not None and len(shape) == 3 and shape[1] == shape[2]
-        if self.kind != "classification" or not is_images:
+        if self.kind != "classification" or not is_images or self.description_size is not None:
             raise TaskError(
                 "with_rotations needs classification tasks of square images (channels, size, "
-                f"size); got {self.kind} with input_shape={shape}."
+                f"size) without descriptions; got {self.kind} with input_shape={shape} and "
+                f"description_size={self.description_size}."
             )
         turned = []
         for task in self._tasks:
@@ -258,7 +271,8 @@ class TaskSet(Sequence[Task]):
         digest = hashlib.blake2b(digest_size=16)
         for task in self._tasks:
             targets = task.codes if task.kind == "classification" else task.y
-            for array in (task.X, targets):
+            described = [] if task.class_descriptions is None else [task.class_descriptions]
+            for array in (task.X, targets, *described):
                 digest.update(str((array.shape, array.dtype)).encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -17,6 +17,7 @@ from metaest.episodes import EpisodeBatch, EpisodeSampler
 from metaest.learners import Learner
 from metaest.learners._base import query_losses
 from metaest.learners._execute import chunk_size, map_chunks, thread_count
+from metaest.training._distill import MetaLoss
 
 
 class EpisodeRounds(Dataset):
@@ -74,6 +75,8 @@ class EpisodeNet(skorch.NeuralNet):
     module : nn.Module
         Built by the learner.
     learner : Learner
+    meta_loss : callable, default=None
+        ``meta_loss(module, batch) -> scalar``; None: the learner's own.
     target_mean, target_scale : float
         Targets are standardised with these.
     seed : int
@@ -89,6 +92,7 @@ class EpisodeNet(skorch.NeuralNet):
         module: nn.Module,
         *,
         learner: Learner,
+        meta_loss: MetaLoss | None = None,
         target_mean: float = 0.0,
         target_scale: float = 1.0,
         seed: int = 0,
@@ -108,6 +112,7 @@ class EpisodeNet(skorch.NeuralNet):
         self.set_params(callbacks__print_log=None, callbacks__train_loss=None)
         self.set_params(callbacks__valid_loss=None)
         self.learner = learner
+        self.meta_loss = meta_loss
         self.target_mean = target_mean
         self.target_scale = target_scale
         self.seed = seed
@@ -122,7 +127,7 @@ class EpisodeNet(skorch.NeuralNet):
 
         def gradient(chunk: EpisodeBatch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
             with self._autocast():
-                loss = self.learner.meta_loss(self.module_, chunk)
+                loss = (self.meta_loss or self.learner.meta_loss)(self.module_, chunk)
             loss = loss * (len(chunk) / len(batch))
             return loss.detach(), torch.autograd.grad(loss, learned, allow_unused=True)
 

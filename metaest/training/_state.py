@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -124,7 +124,7 @@ def seeded_state(
     weights = state_to_cpu(module.state_dict())
     return MetaState(
         learner=learner,
-        spec=replace(spec, statistics=None),  # they are buffers among the weights now
+        spec=spec.without_statistics(),
         weights=weights,
         source="seeded",
         versions=library_versions(),

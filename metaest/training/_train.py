@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,6 @@ from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
 from metaest.exceptions import InvalidParameterError, MetaTrainingWarning
 from metaest.learners import Learner
 from metaest.nets import NetSpec
-from metaest.nets._spec import input_statistics, target_statistics
 from metaest.tasks import TaskSet
 from metaest.training._callbacks import (
     Checkpoint,
@@ -33,7 +32,9 @@ from metaest.training._callbacks import (
     check_callbacks,
     ended_by_early_stopping,
 )
+from metaest.training._distill import Distillation
 from metaest.training._net import EpisodeNet, EpisodeRounds
+from metaest.training._spec import spec_of, target_statistics_of
 from metaest.training._state import MetaState, library_versions
 
 N_ROUNDS = 20
@@ -55,7 +56,8 @@ def meta_train(
     max_grad_norm: float | None = 10.0,
     patience: int | None = None,
     callbacks: Sequence[Any] | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    distill: MetaState | Distillation | None = None,
     device: str | torch.device = "auto",
     autocast: Literal["auto"] | bool = "auto",
     standardize: bool = True,
@@ -95,6 +97,8 @@ def meta_train(
     checkpoint : path, default=None
         Folder for a checkpoint after each round. A run that was cut off and is called again with
         the same settings goes on from there and ends with the same weights.
+    distill : MetaState or Distillation, default=None
+        A teacher whose predictions the learner learns from, besides the labels.
     device : str or torch.device, default="auto"
     autocast : "auto" or bool, default="auto"
         Whether layers compute in bfloat16 while meta-training. "auto": for learners that take no
@@ -131,10 +135,12 @@ def meta_train(
     shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
     sampler = EpisodeSampler(tasks, **shape, random_state=random_state)
     rounds = EpisodeRounds(sampler, n_episodes, meta_batch_size, N_ROUNDS)
-    spec = _spec_of(tasks, backbone, standardize)
-    mean, scale = _target_statistics(tasks)
+    spec = spec_of(tasks, backbone, standardize)
+    mean, scale = target_statistics_of(tasks)
     held_out = _validation_batches(validation_tasks, shape, n_episodes, random_state)
     keep_best = KeepBest(held_out, patience)
+    teaching = Distillation.of(distill)
+    loss = None if teaching is None else teaching.wrap(learner, spec, mean, scale)
     run = _run_key(learner, spec, tasks, validation_tasks, shape, locals())
     folder = None if checkpoint is None else Path(checkpoint)
     saver = Checkpoint(folder, run, keep_best, rounds)
@@ -144,6 +150,7 @@ def meta_train(
     net = EpisodeNet(
         learner.build(spec, np.random.default_rng(random_state)),
         learner=learner,
+        meta_loss=loss,
         target_mean=mean,
         target_scale=scale,
         seed=random_state,
@@ -163,7 +170,7 @@ def _collect(
 ) -> MetaState:
     return MetaState(
         net.learner,
-        replace(spec, statistics=None),  # they are buffers among the weights now
+        spec.without_statistics(),
         keep_best.weights,
         "fit_meta",
         target_mean=net.target_mean,
@@ -230,24 +237,6 @@ def _check(
         check_int_range(patience, "patience")
 
 
-def _spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
-    input_shape = tasks.check_input_shape()
-    parts = [task.X for task in tasks]
-    return NetSpec(
-        input_shape,
-        tasks.kind,
-        int(tasks.class_offsets[-1]) if tasks.kind == "classification" else 1,
-        backbone,
-        input_statistics(parts, input_shape) if standardize else None,
-    )
-
-
-def _target_statistics(tasks: TaskSet) -> tuple[float, float]:
-    if tasks.kind == "classification":
-        return 0.0, 1.0
-    return target_statistics(np.concatenate([task.y for task in tasks]))
-
-
 def _validation_batches(
     tasks: TaskSet | None, shape: dict[str, Any], n_episodes: int, random_state: int
 ) -> list[EpisodeBatch]:
@@ -285,6 +274,8 @@ def _run_key(
         "shape": shape,
         "settings": {name: settings[name] for name in (*names, "random_state")},
     }
+    if (teaching := settings["teaching"]) is not None:
+        parts["distill"] = teaching.fingerprint()
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 

@@ -42,7 +42,8 @@ def _meta_fitted(kind: str, learner: str) -> MetaFewShotClassifier | MetaFewShot
     if learner in ("maml", "anil"):
         learner_.set_params(inner_lr=0.1)  # larger steps, for so short a meta-training
     reg = MetaFewShotRegressor(learner_, n_shots=8, n_episodes=160, random_state=0)
-    return reg.set_params(meta_lr=0.01).fit_meta(TaskSet.from_datasets(make_lines()))
+    reg.set_params(meta_lr=0.01)
+    return reg.fit_meta(TaskSet.from_datasets(make_lines(n_tasks=40)))
 
 
 @pytest.fixture

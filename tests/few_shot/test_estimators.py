@@ -9,6 +9,7 @@ import torch
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.metrics import accuracy_score
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skorch.callbacks import Callback
@@ -315,3 +316,14 @@ def test_gpu_agrees_with_cpu(clf, task):
     on_gpu = clone(clf).set_params(device="cuda").fit(X, y)
     np.testing.assert_allclose(on_gpu.predict_proba(X), on_cpu.predict_proba(X), atol=1e-3)
     assert {value.device for value in on_gpu.state_.values()} == {torch.device("cpu")}
+
+
+def test_columns_keep_their_scale_where_asked_to() -> None:
+    X, y = np.random.default_rng(0).normal(size=(40, 3)) * [1.0, 10.0, 0.1], np.arange(40) % 2
+    expected = NearestCentroid().fit(X[:6], y[:6]).predict(X)
+    clf = MetaFewShotClassifier(backbone="identity", standardize=False, random_state=0)
+    assert (clone(clf).fit(X[:6], y[:6]).predict(X) == expected).all()
+    assert (clone(clf).set_params(standardize=True).fit(X[:6], y[:6]).predict(X) != expected).any()
+    trained = clf.set_params(n_ways=2, n_episodes=4, n_shots=1).fit_meta(X, y)
+    assert (trained.meta_state_.weights["embedding.0.scale"] == 1).all()
+    assert (trained.fit(X[:6], y[:6]).predict(X) == expected).all()

@@ -8,40 +8,93 @@ import pytest
 from metaest.exceptions import InvalidParameterError
 from metaest.learners import (
     ANIL,
+    ANP,
+    CNP,
+    GNN,
     LEARNERS,
     MAML,
+    MANN,
+    BayesianMAML,
     DeepKernelGP,
     FineTune,
+    InContextTransformer,
+    LearnedOptimizer,
     Learner,
     MatchingNet,
+    MetaLSTM,
+    MetaNet,
+    MetaSGD,
     ProtoNet,
+    RelationNet,
     Reptile,
     RidgeHead,
+    SetTransformer,
+    Siamese,
     make_learner,
 )
 from metaest.testing import learner_checks
+
+IN_CONTEXT = {"cell_width": 8, "row_width": 16, "n_inducing": 2, "n_row_layers": 1, "n_layers": 1}
 
 # A row per way through the code; a learner without one fails test_every_learner_is_here.
 # Small rates, for the squared error of an untrained Conv4 explodes at large ones.
 VARIANTS: dict[str, Learner] = {
     "protonet": ProtoNet(),
     "protonet-cosine": ProtoNet(metric="cosine"),
+    "protonet-diagonal": ProtoNet(metric="diagonal"),
+    "protonet-mahalanobis": ProtoNet(metric="mahalanobis", beta=0.1),
+    "protonet-infinite": ProtoNet(clusters="infinite", temperature=0.3),
     "matching": MatchingNet(),
+    "siamese": Siamese(),
+    "siamese-contrastive": Siamese(loss="contrastive"),
+    "siamese-triplet": Siamese(loss="triplet"),
+    "relation": RelationNet(),
+    "set_transformer": SetTransformer(),
+    "set_transformer-layers": SetTransformer(n_layers=2, n_heads=1, head_size=3),
+    "gnn": GNN(n_hidden=8, n_channels=4),
+    "in_context": InContextTransformer(n_estimators=2, **IN_CONTEXT),
+    "in_context-shared": InContextTransformer(n_estimators=1, n_outputs=3, **IN_CONTEXT),
+    "gnn-paper": GNN(n_layers=3, n_hidden=8, n_channels=4, residual=False),
+    "cnp": CNP(n_hidden=8),
+    "cnp-paper": CNP(n_hidden=32, residual=False),
+    "anp": ANP(n_hidden=8, n_heads=2, head_size=4),
     "maml": MAML(inner_steps=2, inner_lr=0.02),
     "maml-first-order": MAML(inner_steps=2, inner_lr=0.02, first_order=True),
     "maml-learned-rates": MAML(inner_steps=2, inner_lr=0.02, learn_inner_lr=True),
     "maml-prototype": MAML(inner_steps=2, inner_lr=0.02, head="prototype"),
+    "maml-per-step": MAML(inner_steps=2, inner_lr=0.02, learn_inner_lr=2),
+    "maml-multi-step": MAML(inner_steps=2, inner_lr=0.02, multi_step_loss=True),
+    "meta_lstm": MetaLSTM(inner_steps=2, inner_lr=0.02),
+    "meta_lstm-zero": MetaLSTM(inner_steps=2, inner_lr=0.02, head="zero"),
+    "learned_optimizer": LearnedOptimizer(inner_steps=2, inner_lr=0.02, hidden_size=3),
+    "learned_optimizer-zero": LearnedOptimizer(
+        inner_steps=2, inner_lr=0.02, hidden_size=3, head="zero"
+    ),
+    "meta_sgd": MetaSGD(inner_steps=2, inner_lr=0.02),
+    "meta_sgd-first-order": MetaSGD(inner_steps=2, inner_lr=0.02, first_order=True),
+    "bayesian_maml": BayesianMAML(n_particles=3, inner_steps=2, inner_lr=0.02),
+    "bayesian_maml-prototype": BayesianMAML(
+        n_particles=2, inner_steps=1, inner_lr=0.02, head="prototype"
+    ),
     "anil": ANIL(inner_steps=3, inner_lr=0.02),
     "anil-first-order": ANIL(inner_steps=3, inner_lr=0.02, first_order=True),
     "reptile": Reptile(inner_steps=4, inner_lr=0.02, n_minibatches=3, adapt_steps=4),
     "ridge": RidgeHead(),
+    "mann": MANN(n_slots=8, width=6, n_hidden=5),
+    "mann-feedforward": MANN(controller="feedforward", n_slots=8, width=6, n_hidden=5),
+    "metanet": MetaNet(n_hidden=6, n_meta_hidden=4),
     "finetune": FineTune(head_steps=20),
+    "finetune-cosine": FineTune(head="cosine", head_steps=5),
+    "finetune-adapted": FineTune(head_steps=20, adapt_steps=2),
     "deep_kernel_gp": DeepKernelGP(n_latent=3),
     "deep_kernel_gp-none": DeepKernelGP(n_latent=3, scaling="none"),
     "deep_kernel_gp-affine": DeepKernelGP(n_latent=3, scaling="affine"),
 }
 # Their meta-gradient is not the derivative of their meta-loss, by design.
-INEXACT = ("maml-first-order", "anil-first-order", "reptile")
+INEXACT = (
+    *("maml-first-order", "meta_sgd-first-order", "anil-first-order", "reptile"),
+    *("meta_lstm", "learned_optimizer"),
+)
 
 
 def _checks() -> Iterator[Any]:

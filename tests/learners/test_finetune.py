@@ -1,5 +1,7 @@
 """FineTune: ordinary pretraining, then scikit-learn's linear models on the features."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -106,3 +108,78 @@ def test_scale_of_the_features_does_not_matter_to_classes() -> None:
     expected = predict(learner, module, batch)
     module.embedding[0].scale.fill_(0.01)
     torch.testing.assert_close(predict(learner, module, batch), expected)
+
+
+# --------------------------------------------------------------- Baseline++ and the whole network
+
+
+def test_cosine_pretraining_is_cross_entropy_of_scaled_cosines() -> None:
+    learner, episode = FineTune(head="cosine"), make_episode()
+    module = build(learner)
+    x = torch.cat([episode.support_x, episode.query_x])
+    y = episode.classes[torch.cat([episode.support_y, episode.query_y])]
+    cosines = nn.functional.cosine_similarity(
+        module.embedding(x).unsqueeze(1), module.base_head.weight.unsqueeze(0), dim=-1
+    )
+    expected = nn.functional.cross_entropy(2 * cosines, y)
+    torch.testing.assert_close(learner.meta_loss(module, collate([episode])), expected)
+
+
+def test_cosine_head_starts_at_the_class_means() -> None:
+    learner = FineTune(head="cosine", head_steps=0)
+    episode = make_episode(shots=(2, 1, 3))
+    x, query = (normalize(v.numpy()) for v in (episode.support_x, episode.query_x))
+    means = np.stack([x[episode.support_y.numpy() == k].mean(0) for k in range(3)])
+    expected = softmax(2 * query @ normalize(means).T, axis=1)
+    found = predict(learner, build(learner, backbone=_identity), collate([episode]))[0].exp()
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_cosine_head_descends_its_loss() -> None:
+    episode = make_episode(shots=(5, 5, 5), seed=3)
+    batch = collate([episode])
+    losses = []
+    for steps in (0, 1, 20, 100):
+        learner = FineTune(head="cosine", head_steps=steps)
+        module = build(learner, backbone=_identity)
+        on_support = collate([replace(episode, query_x=episode.support_x)])
+        log_p = predict(learner, module, on_support)[0]
+        losses.append(nn.functional.nll_loss(log_p, episode.support_y).item())
+        weight = learner.adapt(module, batch.support)["weight"]
+        torch.testing.assert_close(weight.norm(dim=-1), torch.full_like(weight[..., 0], 2.0))
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.97 * losses[0]
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_whole_network_descends_the_support_loss(kind: str) -> None:
+    episode = make_episode(kind, shots=(6, 6, 6))
+    x = episode.support_x.unsqueeze(0)
+    losses = []
+    for steps in (0, 5, 50):
+        learner = FineTune(head_steps=20, l2=1.0, adapt_steps=steps, body_lr=0.02)
+        module = build(learner, kind)
+        state = learner.adapt(module, collate([episode]).support)
+        found = learner.predict(module, state, x)
+        if kind == "regression":
+            losses.append((found.mean[0] - episode.support_y).square().mean().item())
+        else:
+            losses.append(nn.functional.cross_entropy(found[0], episode.support_y).item())
+        assert len(state) == (1 if kind == "regression" else 2) + 1 + (4 if steps else 0)
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_a_step_of_the_whole_network_is_a_gradient_step() -> None:
+    episode = make_episode()
+    batch, rate = collate([episode]), 0.03
+    still, moved = FineTune(head_steps=5), FineTune(head_steps=5, adapt_steps=1, body_lr=rate)
+    module = build(still)
+    start = still.adapt(module, batch.support)
+    features = nn.functional.normalize(module.embedding(episode.support_x), dim=1)
+    logits = features @ start["weight"][0].T + start["bias"][0]
+    # Times the number of classes, as in every inner loop here.
+    (3 * nn.functional.cross_entropy(logits, episode.support_y)).backward()
+    state = moved.adapt(module, batch.support)
+    for name, parameter in module.embedding.named_parameters():
+        expected = parameter.detach() - rate * parameter.grad
+        torch.testing.assert_close(state[f"embedding.{name}"][0], expected)

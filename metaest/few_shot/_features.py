@@ -1,0 +1,87 @@
+"""The learned features of a few-shot estimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import validate_data
+
+from metaest._checks import as_native_numbers
+from metaest._torch import resolve_device
+from metaest.few_shot._adapter import Adapter
+from metaest.few_shot._checks import (
+    as_rows,
+    check_architecture,
+    check_feature_names,
+    explain_bad_values,
+)
+from metaest.learners import make_learner
+
+
+class EmbedMixin:
+    """``embed``."""
+
+    def embed(self, X: Any) -> np.ndarray:
+        """Features of the backbone, before the learner adapts anything to a task.
+
+        Those of the network that `predict` rests on; before `fit`, of the one that `fit_meta`
+        left. Of use for other estimators, for a search of similar rows, and for pictures
+        (:class:`~metaest.inspection.EmbeddingDisplay`).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features) or (n_rows, channels, height, width)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, d)
+            A row's features do not depend on the rows it comes with.
+
+        Raises
+        ------
+        NotFittedError
+            If neither `fit_meta` nor `fit` was called.
+        ArchitectureMismatchError
+            If the rows are not those of the network.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from metaest import MetaFewShotClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> clf = MetaFewShotClassifier(n_episodes=16, n_ways=3, random_state=0).fit_meta(X, y)
+        >>> clf.embed(X).shape
+        (1797, 64)
+        """
+        return _embed(self, X)
+
+
+def read_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+    """Return X as rows (n, *input_shape), with the columns of `fit` unless they are to be reset."""
+    with explain_bad_values():
+        X = validate_data(estimator, X, reset=reset, dtype="numeric", allow_nd=True)
+        X = as_native_numbers(X)
+    return as_rows(X, estimator.input_shape)
+
+
+def _embed(estimator: Any, X: Any) -> np.ndarray:
+    start = vars(estimator).get("_adapted_from")
+    if start is not None:
+        rows = read_rows(estimator, X, reset=False)
+        learner, backbone = estimator.learner_, start.spec.backbone
+    elif estimator._meta is not None:
+        reader = clone(estimator)  # is told the columns in the estimator's place
+        rows = read_rows(reader, X, reset=True)
+        start, learner, backbone = reader._meta, reader.learner, reader.backbone
+        learner = make_learner(learner, estimator._kind)
+        check_feature_names(start, getattr(reader, "feature_names_in_", None))
+    else:
+        raise NotFittedError(
+            f"This {type(estimator).__name__} has no features before fit_meta or fit: call one of "
+            "them first."
+        )
+    check_architecture(start, backbone, rows.shape[1:])
+    return Adapter(start, learner, resolve_device(estimator.device)).embed(rows)

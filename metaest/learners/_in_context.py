@@ -1,0 +1,195 @@
+"""A pretrained network that learns a table by reading it."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaest._sklearn import Interval
+from metaest._torch import local_seed, mask_logits
+from metaest.episodes import EpisodeBatch, Support
+from metaest.exceptions import UnsupportedTaskError
+from metaest.learners._base import Learner, LearnerNet, State, query_losses
+from metaest.learners._constraints import POSITIVE
+from metaest.learners._in_context_members import assign_slots, class_ranks, combine
+from metaest.nets import NetSpec
+from metaest.nets._in_context import InContextNet
+
+#: Cells that the passes made together may have; each takes about a kilobyte.
+_CELLS_AT_ONCE = 2**18
+
+_SIZE = Interval(Integral, 1, None, closed="left")
+
+
+class InContextTransformer(Learner):
+    r"""Predict a table's rows in one forward pass over its labelled rows.
+
+    A transformer :math:`q_\theta(y \mid x, S)` that is trained on very many tasks approximates
+    the posterior predictive distribution under the prior that these come from: learning a new
+    task takes no gradient step. :meth:`adapt` reads the support rows once and keeps what the
+    query rows attend to.
+
+    Tables may have any number of columns, not only that of meta-training; values that are not
+    finite are missing, and a column with one value only does not count. Columns of codes are
+    recognised by their few values. Neither the order of rows or columns nor the names of the
+    classes matter: classes take the network's outputs in an order that follows from the data.
+
+    Parameters
+    ----------
+    n_estimators : int, default=4
+        Passes with the classes at different outputs, whose log-probabilities are averaged.
+        With more than `n_outputs` classes, several share an output in each pass, at least
+        4 + 2 n_classes / n_outputs passes are made, and the classes that always had the
+        likely outputs win (error-correcting output codes).
+    temperature : float, default=1.0
+        The averaged log-probabilities are divided by it.
+    max_rows : int, default=10000
+        Most support rows; attention takes memory for each, and time for each pair.
+    n_outputs : int, default=10
+        Classes that the network tells apart in one pass.
+    cell_width, row_width : int, default=32, 128
+        Sizes of the vectors of a cell and of a row.
+    n_inducing : int, default=2
+        Points that summarise a column.
+    n_row_layers, n_layers : int, default=2, 6
+        Layers over the columns of a row, and over rows.
+
+    References
+    ----------
+    Müller et al., Transformers Can Do Bayesian Inference, ICLR 2022, eq. 1-2.
+    Hollmann et al., TabPFN, ICLR 2023.
+    Qu et al., TabICL, ICML 2025 (columns, then rows, then context).
+    Dietterich and Bakiri, Solving Multiclass Learning Problems via Error-Correcting Output
+    Codes, JAIR 1995 (more classes than outputs).
+
+    Examples
+    --------
+    >>> from metaest import MetaFewShotClassifier
+    >>> clf = MetaFewShotClassifier("in_context", random_state=0)
+    >>> clf.fit([[0.0, 0.0], [4.0, 4.0]], ["near", "far"]).predict([[1.0, 0.5]])
+    array(['near'], dtype='<U4')
+    """
+
+    autocast = True
+    any_columns = True
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_estimators": [_SIZE],
+        "temperature": [POSITIVE],
+        "max_rows": [_SIZE],
+        "n_outputs": [_SIZE],
+        "cell_width": [_SIZE],
+        "row_width": [_SIZE],
+        "n_inducing": [_SIZE],
+        "n_row_layers": [_SIZE],
+        "n_layers": [_SIZE],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_estimators: int = 4,
+        temperature: float = 1.0,
+        max_rows: int = 10_000,
+        n_outputs: int = 10,
+        cell_width: int = 32,
+        row_width: int = 128,
+        n_inducing: int = 2,
+        n_row_layers: int = 2,
+        n_layers: int = 6,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.temperature = temperature
+        self.max_rows = max_rows
+        self.n_outputs = n_outputs
+        self.cell_width = cell_width
+        self.row_width = row_width
+        self.n_inducing = n_inducing
+        self.n_row_layers = n_row_layers
+        self.n_layers = n_layers
+
+    def build(self, spec: NetSpec, rng: np.random.Generator) -> LearnerNet:
+        """Make the network, which does not depend on the number of columns."""
+        self._check_parameters()
+        module = LearnerNet()
+        module.embedding, module.n_features = nn.Flatten(), math.prod(spec.input_shape)
+        with local_seed(int(rng.integers(2**62))):
+            module.network = InContextNet(
+                n_classes=self.n_outputs,
+                cell_width=self.cell_width,
+                row_width=self.row_width,
+                n_inducing=self.n_inducing,
+                n_row_layers=self.n_row_layers,
+                n_layers=self.n_layers,
+            )
+        return module
+
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        return self._read(module, support, self.n_estimators)
+
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        slots, member_mask = state["slots"], state["member_mask"]
+        read = {k.removeprefix("net_"): v for k, v in state.items() if k.startswith("net_")}
+        query_x = _per_pass(query_x.flatten(2), slots.shape[1])  # (B M, Q, F)
+        read = {k: v.flatten(0, 1) for k, v in read.items()}
+        parts = [
+            module.network({k: v[rows] for k, v in read.items()}, query_x[rows])
+            for rows in _chunks(query_x)
+        ]
+        logits = torch.cat(parts)
+        logits = logits.unflatten(0, slots.shape[:2])  # (B, M, Q, outputs)
+        logits = combine(logits, slots, member_mask) / self.temperature  # (B, Q, C)
+        return mask_logits(logits, state["class_mask"])
+
+    def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
+        """Query loss of a single pass."""
+        state = self._read(module, batch.support, 1)
+        return query_losses(self.predict(module, state, batch.query_x), batch).mean()
+
+    def _read(self, module: LearnerNet, support: Support, n_estimators: int) -> State:
+        """Read the support rows of B tasks in M passes; the state's tensors are (B, M, ...)."""
+        assert support.class_mask is not None
+        n_rows = int(support.mask.sum(1).max())
+        if n_rows > self.max_rows:
+            raise UnsupportedTaskError(
+                f"learner='in_context' reads at most max_rows={self.max_rows} labelled rows, got "
+                f"{n_rows}. Fit on a sample of the rows, raise max_rows (memory and time grow with "
+                "it), or use an estimator for large data such as HistGradientBoostingClassifier."
+            )
+        x = support.x.flatten(2)  # (B, S, F)
+        ranks = class_ranks(x, support)  # (B, C)
+        slots, member_mask = assign_slots(ranks, support.class_mask, n_estimators, self.n_outputs)
+        n_members = slots.shape[1]
+        y = slots.gather(2, support.y.unsqueeze(1).expand(-1, n_members, -1))  # (B, M, S)
+        used = slots.new_zeros(*slots.shape[:2], self.n_outputs)  # (B, M, outputs)
+        present = support.class_mask.unsqueeze(1).expand(slots.shape)
+        used = used.scatter_reduce(2, slots, present.to(slots.dtype), "amax") > 0
+
+        passes = [
+            _per_pass(x, n_members),
+            y.flatten(0, 1),
+            _per_pass(support.mask, n_members),
+            used.flatten(0, 1),
+        ]
+        parts = [module.network.read(*[v[rows] for v in passes]) for rows in _chunks(passes[0])]
+        state = {
+            f"net_{k}": torch.cat([part[k] for part in parts]).unflatten(0, slots.shape[:2])
+            for k in parts[0]
+        }
+        own = {"slots": slots, "member_mask": member_mask, "class_mask": support.class_mask}
+        return state | own
+
+
+def _per_pass(values: Tensor, n_passes: int) -> Tensor:
+    """Repeat each task's values: (B, ...) -> (B M, ...)."""
+    return values.unsqueeze(1).expand(-1, n_passes, *values.shape[1:]).flatten(0, 1)
+
+
+def _chunks(x: Tensor) -> list[slice]:
+    """Split the passes (B M, n, F): none in training, else as many parts as bound the memory."""
+    step = len(x) if torch.is_grad_enabled() else max(1, _CELLS_AT_ONCE // max(1, x[0].numel()))
+    return [slice(start, start + step) for start in range(0, len(x), step)]

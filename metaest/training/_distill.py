@@ -1,0 +1,155 @@
+"""Distillation: a student learns from a meta-trained teacher's predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaest.episodes import EpisodeBatch
+from metaest.exceptions import InvalidParameterError
+from metaest.learners import Gaussian, Learner, LearnerNet
+from metaest.learners._base import masked_mean
+from metaest.nets import NetSpec
+from metaest.training._state import MetaState
+
+#: ``loss(module, batch) -> scalar`` that meta-training descends.
+MetaLoss = Callable[[LearnerNet, EpisodeBatch], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Distillation:
+    r"""Learn from what a teacher predicts, besides the labels.
+
+    The teacher adapts to the same support sets. Where :math:`t` and :math:`s` are teacher's and
+    student's logits for a query row, the student descends
+
+    .. math:: (1 - w) L + w\, T^2\, \mathrm{KL}
+              \bigl(\mathrm{softmax}(t / T) \,\Vert\, \mathrm{softmax}(s / T)\bigr)
+
+    with its own meta-loss :math:`L`; for regression the second term is the squared distance of
+    the predicted means.
+
+    Parameters
+    ----------
+    teacher : MetaState
+        Any learner and backbone, meta-trained for tasks of the same kind and rows of the same
+        shape. Not changed.
+    weight : float, default=0.5
+        The weight :math:`w` of the teacher, in [0, 1].
+    temperature : float, default=2.0
+        The temperature :math:`T`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the teacher is not meta-trained, or a number is out of its range.
+
+    References
+    ----------
+    Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, arXiv:1503.02531,
+    2015, section 2.
+
+    Examples
+    --------
+    >>> from metaest import MetaFewShotClassifier
+    >>> from metaest.datasets import load_digit_tasks
+    >>> from metaest.nets import MLP
+    >>> from metaest.training import Distillation
+    >>> tasks = load_digit_tasks().tasks
+    >>> settings = {"n_ways": 3, "n_shots": 1, "n_episodes": 32, "random_state": 0}
+    >>> teacher = MetaFewShotClassifier("protonet", **settings).fit_meta(tasks)
+    >>> distill = Distillation(teacher.meta_state_, weight=0.7)
+    >>> student = MetaFewShotClassifier("anil", backbone=MLP, **settings)
+    >>> student = student.fit_meta(tasks, distill=distill)
+    """
+
+    teacher: MetaState
+    weight: float = 0.5
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        if getattr(self.teacher, "source", "none") != "fit_meta":
+            raise InvalidParameterError(
+                "distill must be a meta-trained estimator, its meta_state_, or a Distillation of "
+                f"that; got {self.teacher!r}. Call fit_meta of the teacher first."
+            )
+        if not 0 <= self.weight <= 1 or not self.temperature > 0:
+            raise InvalidParameterError(
+                "weight must be in [0, 1] and temperature above 0, got "
+                f"weight={self.weight!r}, temperature={self.temperature!r}."
+            )
+
+    @classmethod
+    def of(cls, distill: Any) -> Distillation | None:
+        """Return the distillation that an estimator, a MetaState, an object or None stands for."""
+        if isinstance(distill, cls):
+            return distill
+        return None if distill is None else cls(getattr(distill, "meta_state_", distill))
+
+    def wrap(self, learner: Learner, spec: NetSpec, mean: float, scale: float) -> MetaLoss:
+        """Return the student's meta-loss.
+
+        Parameters
+        ----------
+        learner : Learner
+            The student.
+        spec : NetSpec
+            Of the student's network.
+        mean, scale : float
+            Statistics by which the student's targets are standardised (regression).
+
+        Raises
+        ------
+        InvalidParameterError
+            If the teacher is for other tasks than the student's.
+        """
+        own, wanted = self.teacher.spec, (spec.kind, spec.input_shape)
+        if (own.kind, own.input_shape) != wanted:
+            raise InvalidParameterError(
+                f"the teacher is meta-trained for {own.kind} with input_shape={own.input_shape}, "
+                f"but the tasks are {spec.kind} with input_shape={spec.input_shape}. Meta-train "
+                "the teacher on tasks of this kind."
+            )
+        # From the student's standardised targets to the teacher's: a factor and a shift.
+        factor = scale / self.teacher.target_scale
+        shift = (mean - self.teacher.target_mean) / self.teacher.target_scale
+
+        def loss(module: LearnerNet, batch: EpisodeBatch) -> Tensor:
+            told = self._ask(batch, factor, shift)
+            state = learner.adapt(module, batch.support)
+            gaps = self._gaps(told, learner.predict(module, state, batch.query_x))  # (B, Q)
+            taught = masked_mean(gaps, batch.query_mask).mean()
+            return (1 - self.weight) * learner.meta_loss(module, batch) + self.weight * taught
+
+        return loss
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that the loss depends on."""
+        weights = {name: value.numpy() for name, value in self.teacher.weights.items()}
+        return joblib.hash([self.weight, self.temperature, repr(self.teacher.learner), weights])
+
+    def _ask(self, batch: EpisodeBatch, factor: float, shift: float) -> Tensor:
+        """Return what the teacher predicts: logits (B, Q, C), or standardised means (B, Q)."""
+        learner, x = self.teacher.learner, batch.support_x
+        module = self.teacher.module(learner, x.device, x.dtype)
+        support = batch.support
+        if support.class_mask is None:
+            support = replace(support, y=factor * support.y + shift)
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            told = learner.predict(module, learner.adapt(module, support), batch.query_x)
+        return (told.mean - shift) / factor if isinstance(told, Gaussian) else told
+
+    def _gaps(self, told: Tensor, prediction: Tensor | Gaussian) -> Tensor:
+        """Return how far the student's predictions are from the teacher's: (B, Q)."""
+        if isinstance(prediction, Gaussian):
+            return (prediction.mean - told).square()
+        teacher = (told / self.temperature).log_softmax(-1)  # (B, Q, C)
+        student = (prediction / self.temperature).log_softmax(-1)
+        kl = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
+        return self.temperature**2 * kl

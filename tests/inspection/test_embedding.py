@@ -1,0 +1,273 @@
+"""EmbeddingDisplay: what is drawn is where the estimator puts the rows."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import PCA
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from metaest import MetaFewShotClassifier
+from metaest.exceptions import InvalidParameterError, MissingDependencyError, TaskError
+from metaest.inspection import EmbeddingDisplay
+from metaest.inspection._plane import features_of
+
+RNG = np.random.default_rng(0)
+CENTRES = RNG.normal(size=(4, 5))
+Y = np.repeat(np.array(["a", "b", "c", "d"]), 12)
+X = np.repeat(CENTRES, 12, axis=0) + 0.8 * RNG.normal(size=(48, 5))
+IS_SUPPORT = np.arange(48) % 12 < 4
+TASK = (X[IS_SUPPORT], Y[IS_SUPPORT], X[~IS_SUPPORT], Y[~IS_SUPPORT])
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    from matplotlib import pyplot as plt
+
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def clf():
+    clf = MetaFewShotClassifier(n_ways=3, n_shots=2, n_queries=3, n_episodes=16, random_state=0)
+    return clf.fit_meta(np.repeat(RNG.normal(size=(8, 5)), 8, axis=0), np.repeat(np.arange(8), 8))
+
+
+def distances(a, b):
+    return np.linalg.norm(a[:, None] - b[None], axis=-1)
+
+
+def test_the_points_are_the_principal_components_of_the_embedding(clf):
+    display = EmbeddingDisplay.from_estimator(clf, *TASK)
+    features = np.concatenate([clf.embed(TASK[0]), clf.embed(TASK[2])])
+    centred = features - features.mean(axis=0)
+    scores = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    points = np.concatenate([display.support, display.query])
+    np.testing.assert_allclose(distances(points, points), distances(scores, scores), atol=1e-9)
+    share = np.square(scores).sum(axis=0) / np.square(centred).sum()
+    assert display.ax_.get_xlabel() == f"component 1 ({100 * share[0]:.0f} % of variance)"
+
+
+def test_what_is_drawn_is_where_the_rows_are(clf, tmp_path):
+    display = EmbeddingDisplay.from_estimator(clf, *TASK)
+    np.testing.assert_array_equal(display.support_.get_offsets(), display.support)
+    np.testing.assert_array_equal(display.query_.get_offsets(), display.query)
+    means = [display.support[TASK[1] == label].mean(axis=0) for label in "abcd"]
+    np.testing.assert_allclose(display.prototypes_.get_offsets(), means)
+    wrong = clf.fit(*TASK[:2]).predict(TASK[2]) != TASK[3]
+    assert 0 < wrong.sum() < len(wrong)
+    np.testing.assert_array_equal(display.wrong_.get_offsets(), display.query[wrong])
+    assert display.support_.get_sizes()[0] > 4 * display.query_.get_sizes()[0]
+    expected = f"{100 * (1 - wrong.mean()):.1f} % of 32 query rows right"
+    assert display.ax_.get_title(loc="left") == expected
+    display.figure_.savefig(tmp_path / "embedding.png")
+    assert (tmp_path / "embedding.png").stat().st_size > 5000
+
+
+def test_colours_follow_the_classes(clf):
+    display = EmbeddingDisplay.from_estimator(clf, *TASK)
+    of_class = display.prototypes_.get_facecolors()
+    assert len(np.unique(of_class, axis=0)) == 4
+    codes = np.searchsorted(list("abcd"), TASK[1])
+    np.testing.assert_array_equal(display.support_.get_facecolors(), of_class[codes])
+    codes = np.searchsorted(list("abcd"), TASK[3])
+    np.testing.assert_array_equal(display.query_.get_facecolors()[:, :3], of_class[codes, :3])
+
+
+def test_the_legend_names_classes_and_parts(clf):
+    texts = EmbeddingDisplay.from_estimator(clf, *TASK).ax_.get_legend().get_texts()
+    parts = ["support row", "prototype", "query row", "predicted wrongly"]
+    assert [text.get_text() for text in texts] == [*"abcd", *parts]
+    assert EmbeddingDisplay.from_estimator(clf, *TASK, legend=False).ax_.get_legend() is None
+
+
+def test_without_query_labels_the_colours_are_the_predictions(clf):
+    display = EmbeddingDisplay.from_estimator(clf, *TASK[:3])
+    assert display.y_query is None
+    assert len(display.wrong_.get_offsets()) == 0
+    assert display.ax_.get_title(loc="left") == ""
+    codes = np.searchsorted(list("abcd"), clf.fit(*TASK[:2]).predict(TASK[2]))
+    of_class = display.prototypes_.get_facecolors()
+    np.testing.assert_array_equal(display.query_.get_facecolors()[:, :3], of_class[codes, :3])
+
+
+def test_a_transformer_without_predictions_has_grey_query_rows():
+    display = EmbeddingDisplay.from_estimator(StandardScaler(), *TASK[:3])
+    assert display.y_pred is None
+    assert len(np.unique(display.query_.get_facecolors(), axis=0)) == 1
+    assert display.classes.tolist() == list("abcd")
+
+
+def test_the_estimator_is_left_alone(clf):
+    other = KNeighborsClassifier(1).fit(TASK[2], TASK[3])
+    before = other.predict(TASK[0])
+    EmbeddingDisplay.from_estimator(other, *TASK)
+    np.testing.assert_array_equal(other.predict(TASK[0]), before)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda clf: clf, lambda clf: clf.embed(X)),
+        (
+            lambda clf: make_pipeline(StandardScaler(), clf).fit(X, Y),
+            lambda clf: clf.embed(StandardScaler().fit_transform(X)),
+        ),
+        (lambda clf: PCA(3).fit(X), lambda clf: PCA(3).fit_transform(X)),
+        (lambda clf: FrozenEstimator(PCA(3).fit(X)), lambda clf: PCA(3).fit_transform(X)),
+        (
+            lambda clf: make_pipeline(StandardScaler(), NearestCentroid()).fit(X, Y),
+            lambda clf: StandardScaler().fit_transform(X),
+        ),
+        (lambda clf: LogisticRegression().fit(X, Y), lambda clf: X),
+    ],
+    ids=["embed", "pipeline-embed", "transform", "frozen", "pipeline-rows", "rows"],
+)
+def test_the_features_are_embed_transform_or_the_rows(clf, make, expected):
+    np.testing.assert_allclose(features_of(make(clf), X), expected(clf))
+
+
+def test_images_frames_and_sparse_features_are_rows_too():
+    assert features_of(KNeighborsClassifier(), X.reshape(12, 2, 2, 5)).shape == (12, 20)
+    frame = pd.DataFrame(X, columns=list("vwxyz"))
+    np.testing.assert_array_equal(features_of(KNeighborsClassifier(), frame), X)
+    words = ["one fish", "two fish", "red fish", "blue fish"]
+    display = EmbeddingDisplay.from_estimator(TfidfVectorizer(), words[:2], ["a", "b"], words[2:])
+    assert display.query.shape == (2, 2)
+
+
+def test_a_frozen_transformer_is_not_fitted_again():
+    frozen = FrozenEstimator(StandardScaler().fit(1000 * X))
+    display = EmbeddingDisplay.from_estimator(frozen, *TASK[:3])
+    spread = np.concatenate([display.support, display.query]).std()
+    assert spread < 0.01  # the scale is that of the rows it was fitted on
+
+
+def test_lda_tells_the_support_classes_apart_and_does_not_look_at_query_labels(clf):
+    display = EmbeddingDisplay.from_estimator(clf, *TASK, projection="lda")
+    blind = EmbeddingDisplay.from_estimator(clf, *TASK[:3], projection="lda")
+    np.testing.assert_array_equal(display.query, blind.query)
+
+    def between(points):
+        means = np.stack([points[TASK[1] == label].mean(axis=0) for label in "abcd"])
+        return np.square(means - points.mean(axis=0)).mean() / points.var()
+
+    principal = EmbeddingDisplay.from_estimator(clf, *TASK)
+    assert between(display.support) > between(principal.support)
+    assert display.ax_.get_xlabel() == "discriminant 1"
+
+
+def test_lda_takes_constant_features():
+    flat = [np.hstack([part, np.ones((len(part), 1))]) for part in (TASK[0], TASK[2])]
+    EmbeddingDisplay.from_estimator(
+        KNeighborsClassifier(1), flat[0], TASK[1], flat[1], projection="lda"
+    )
+
+
+def test_one_column_and_one_shot_can_be_drawn():
+    display = EmbeddingDisplay.from_estimator(
+        KNeighborsClassifier(1), [[0.0], [1.0]], [0, 1], [[0.2], [0.9], [0.4]], [0, 1, 1]
+    )
+    np.testing.assert_array_equal(display.prototypes, display.support)
+    np.testing.assert_allclose(display.query[:, 1], 0, atol=1e-12)
+    assert len(display.wrong_.get_offsets()) == 1
+
+
+def test_rows_that_are_all_equal_fall_on_one_point():
+    same = np.ones((4, 3))
+    display = EmbeddingDisplay.from_estimator(KNeighborsClassifier(1), same[:2], [0, 1], same)
+    np.testing.assert_array_equal(display.query, np.zeros((4, 2)))
+    assert display.ax_.get_xlabel() == "component 1 (0 % of variance)"
+
+
+def test_many_classes_and_a_class_without_support_rows():
+    y = np.arange(12)
+    rows = RNG.normal(size=(12, 3))
+    display = EmbeddingDisplay.from_estimator(
+        KNeighborsClassifier(1), rows[:10], y[:10], rows[10:], y[10:]
+    )
+    assert len(display.classes) == 12
+    assert len(display.prototypes) == 10
+    assert len(np.unique(display.prototypes_.get_facecolors(), axis=0)) == 10
+    assert len(display.wrong_.get_offsets()) == 2
+
+
+def test_the_frame_has_a_row_per_point(clf):
+    display = EmbeddingDisplay.from_estimator(clf, *TASK)
+    frame = display.to_frame()
+    assert frame.part.value_counts().to_dict() == {"query": 32, "support": 16, "prototype": 4}
+    query = frame[frame.part == "query"]
+    np.testing.assert_array_equal(query[["x", "y"]], display.query)
+    assert query.label.tolist() == TASK[3].tolist()
+    assert query.predicted.tolist() == display.y_pred.tolist()
+    assert frame[frame.part == "prototype"].label.tolist() == list("abcd")
+    blind = EmbeddingDisplay(display.support, TASK[1], display.query).to_frame()
+    assert blind[blind.part == "query"].label.isna().all()
+
+
+def test_axes_of_ones_own(clf):
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2)
+    display = EmbeddingDisplay.from_estimator(clf, *TASK, ax=axes[1])
+    assert (display.ax_, display.figure_) == (axes[1], figure)
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "call"),
+    [
+        ("matplotlib", "plot", lambda display: display.plot()),
+        ("pandas", "frame", lambda display: display.to_frame()),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, package, extra, call):
+    display = EmbeddingDisplay(np.zeros((2, 2)), np.array([0, 1]), np.zeros((3, 2)))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=rf"EmbeddingDisplay.*metaest\[{extra}\]"):
+        call(display)
+
+
+class Speaks(ClassifierMixin, BaseEstimator):
+    """Its features are words."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def transform(self, X):
+        return np.full((len(X), 2), "word")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        ({"projection": "tsne"}, InvalidParameterError, "must be 'pca' or 'lda', got 'tsne'"),
+        (
+            {"X_support": TASK[0][::4], "y_support": TASK[1][::4], "projection": "lda"},
+            InvalidParameterError,
+            "at least 3 classes and more support rows than classes, got 4 classes and 4 rows",
+        ),
+        ({"y_support": TASK[1][:3]}, TaskError, "X and y of the support set differ in length"),
+        ({"y_query": TASK[3][:3]}, TaskError, "X and y of the query set differ in length"),
+        (
+            {"estimator": Ridge(), "y_support": np.linspace(0, 1.5, 16), "y_query": None},
+            TaskError,
+            "y of the support set holds numbers to predict, not classes",
+        ),
+        ({"estimator": Speaks()}, TaskError, "the features of Speaks are no numbers"),
+    ],
+    ids=["projection", "lda", "support", "query", "regression", "words"],
+)
+def test_bad_input_is_one_clear_error(call, error, match):
+    names = ("X_support", "y_support", "X_query", "y_query")
+    arguments = dict(zip(names, TASK, strict=True)) | {"estimator": KNeighborsClassifier(1)} | call
+    with pytest.raises(error, match=match):
+        EmbeddingDisplay.from_estimator(**arguments)
