@@ -38,9 +38,12 @@ RECIPES: dict[str, dict[str, tuple[L.Learner, dict[str, Any]]]] = {
         _IMAGES: (L.ProtoNet(), {"n_ways": 60, "meta_lr": 4e-3}),
         _ROWS: (L.ProtoNet(), {}),
     },
-    "protonet-diagonal": {_ROWS: (L.ProtoNet(metric="diagonal", temperature=0.1),
+    "protonet-diagonal": {
+        _ROWS: (
+            L.ProtoNet(metric="diagonal", temperature=0.1),
             {"backbone": "identity", "n_ways": 10, "n_shots": 1, "meta_lr": 1e-2},
-)},
+        )
+    },
     "protonet-mahalanobis": {
         _IMAGES: (L.ProtoNet(metric="mahalanobis"), {"n_shots": 2}),
         _ROWS: (L.ProtoNet(metric="mahalanobis"), {}),
@@ -61,7 +64,6 @@ RECIPES: dict[str, dict[str, tuple[L.Learner, dict[str, Any]]]] = {
     "set_transformer": {
         _IMAGES: (L.SetTransformer(), {}),
         _ROWS: (L.SetTransformer(), {}),
-        _CURVES: (L.SetTransformer(), {}),
     },
     "gnn": {_IMAGES: (L.GNN(), {"n_ways": 5}), _ROWS: (L.GNN(), {})},
     "maml": {

@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 import zlib
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def milliseconds_to_fit(estimator, dataset: str, X, y) -> float:
 def run(name: str, dataset: str, options: argparse.Namespace) -> None:
     """Measure one pair in this process."""
     prepare()
+    warnings.filterwarnings("ignore", module="sklearn")  # of classes with a single row
     tasks, X, y = load(dataset, options.validate)
     if name in BASELINES:
         estimator, spent = make_baseline(name, dataset), 0.0

@@ -197,7 +197,9 @@ class Adapter:
         return Gaussian(mean, variance * scale**2)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return as_float_tensor(array, self.device, self.dtype)
+        # A learner for any columns standardises them itself, and must see their digits.
+        dtype = torch.float64 if self.learner.any_columns else self.dtype
+        return as_float_tensor(array, self.device, dtype)
 
 
 def _check_finite(values: Tensor) -> None:

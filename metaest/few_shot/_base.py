@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,29 +13,30 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from metaest._checks import as_native_numbers, check_episodes, check_no_missing
+from metaest._checks import check_episodes
 from metaest._sklearn import Interval, fit_context
 from metaest._torch import draw_seed, resolve_device
 from metaest.exceptions import InvalidParameterError
 from metaest.few_shot._adapter import Adapter, Episode
 from metaest.few_shot._checks import (
-    as_rows,
     check_architecture,
     check_checkpoint,
     check_feature_names,
-    explain_bad_values,
     hold_out,
     prepare_tasks,
 )
 from metaest.few_shot._descriptions import check_describes
-from metaest.few_shot._features import EmbedMixin, read_rows
+from metaest.few_shot._features import EmbedMixin
+from metaest.few_shot._rows import read_rows, read_support
 from metaest.few_shot._saving import SaveMixin
-from metaest.learners import Learner, make_learner
-from metaest.nets import NetSpec
-from metaest.nets._spec import input_statistics, target_statistics
-from metaest.training import MetaState, meta_train, seeded_state
+from metaest.few_shot._start import choose_learner, pretrained_state, starting_state
+from metaest.learners import Learner
+from metaest.training import MetaState, meta_train
+
+#: Highest learning rates of meta-training, from random weights and from pretrained ones.
+DEFAULT_RATE, PRETRAINED_RATE = 1e-3, 1e-4
 
 _RANGE = [Interval(Integral, 1, None, closed="left"), tuple, list]
 
@@ -55,7 +57,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         "n_queries": _RANGE,
         "n_episodes": [Interval(Integral, 1, None, closed="left")],
         "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
-        "meta_lr": [Interval(Real, 0, None, closed="neither")],
+        "meta_lr": [Interval(Real, 0, None, closed="neither"), None],
         "input_shape": [tuple, list, None],
         "standardize": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
@@ -117,7 +119,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         MetaTrainingWarning
             If interrupted (Ctrl-C): the best weights so far are kept.
         """
-        learner = clone(make_learner(self.learner, self._kind))
+        learner = choose_learner(self, afresh=True)
         check_checkpoint(checkpoint, self.random_state)
         seed = draw_seed(self.random_state)
         n_ways = getattr(self, "n_ways", None)
@@ -127,9 +129,11 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         check_describes(learner, train.description_size)
         if held_out is None:
             train, held_out = hold_out(train, self.validation_fraction, n_ways, seed)
+        start = pretrained_state(learner, train.check_input_shape())
         self._meta = meta_train(
             learner,
             train,
+            start=start,
             backbone=self.backbone,
             validation_tasks=held_out,
             n_ways=n_ways,
@@ -137,7 +141,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
             n_queries=self.n_queries,
             n_episodes=self.n_episodes,
             meta_batch_size=self.meta_batch_size,
-            meta_lr=self.meta_lr,
+            meta_lr=self.meta_lr or (DEFAULT_RATE if start is None else PRETRAINED_RATE),
             patience=self.patience,
             callbacks=self.callbacks,
             checkpoint=checkpoint,
@@ -173,8 +177,9 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         TaskError
             If the task has one class, labels are missing, or what was learned is not finite.
         """
-        rows, y = self._validate(X, y)
-        return self._learn(rows, *self._encode_targets(y))
+        learner = choose_learner(self, X)
+        rows, y = self._validate(X, y, learner)
+        return self._learn(learner, rows, *self._encode_targets(y))
 
     @property
     def meta_state_(self) -> MetaState:
@@ -203,7 +208,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         nested = [key for key in params if key.startswith("learner__")]
         learner = params.get("learner", self.learner)
         if nested and isinstance(learner, str):
-            made = type(make_learner(learner, self._kind)).__name__
+            made = type(choose_learner(type(self)(learner), [[0.0]])).__name__
             raise InvalidParameterError(
                 f"{nested[0]!r} cannot be set: learner={learner!r} is a name. Pass the object "
                 f"instead, learner={made}(), from metaest.learners."
@@ -216,61 +221,45 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
             copy._meta = self._meta
         return copy
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        with suppress(InvalidParameterError):  # told by fit
+            reads = choose_learner(self, [[0.0]]).any_columns
+            tags.input_tags.allow_nan = tags.input_tags.string = reads
+            tags.input_tags.categorical = reads
+        return tags
+
     @abstractmethod
     def _encode_targets(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
         """Return the targets as numbers, and the number of classes or None."""
 
-    def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _validate(self, X: Any, y: Any, learner: Learner) -> tuple[np.ndarray, np.ndarray]:
         """Return X as rows (n, *input_shape) and y; remember the columns."""
-        numeric = self._kind == "regression"
-        with explain_bad_values():
-            if np.asarray(y).dtype == object and np.ndim(y) == 1:  # scikit-learn fails to sort them
-                check_no_missing(np.asarray(y), "y")
-            X, y = validate_data(self, X, y, dtype="numeric", allow_nd=True, y_numeric=numeric)
-            X = as_native_numbers(X)
-        if not numeric:
+        rows, y = read_support(self, X, y, tables=learner.any_columns)
+        if self._kind == "classification":
             check_classification_targets(y)
-        return as_rows(X, self.input_shape), y
+        return rows, y
 
     def _learn(
         self,
+        learner: Learner,
         rows: np.ndarray,
         targets: np.ndarray,
         n_classes: int | None,
         class_x: np.ndarray | None = None,
     ) -> Self:
         """Learn one task from rows, class descriptions, or both."""
-        learner = clone(make_learner(self.learner, self._kind))
-        start = self._start(learner, rows, targets, n_classes)
+        start = starting_state(self, learner, rows, targets, n_classes)
         adapter = Adapter(start, learner, resolve_device(self.device))
         self.state_ = adapter.adapt(rows, targets, n_classes, class_x)
         self.learner_ = learner
         self._adapted_from = start
         return self
 
-    def _start(
-        self, learner: Learner, rows: np.ndarray, targets: np.ndarray, n_classes: int | None
-    ) -> MetaState:
-        """Return what to adapt: the meta-trained state, or an untrained one for these rows."""
-        shape = rows.shape[1:]
-        if self._meta is not None:
-            check_architecture(self._meta, self.backbone, shape)
-            check_feature_names(self._meta, getattr(self, "feature_names_in_", None))
-            return self._meta
-        # An untrained MLP is random; one that starts at the identity is as good as the raw rows.
-        untrained = "residual" if self.backbone == "auto" and len(shape) == 1 else self.backbone
-        statistics = input_statistics([rows], shape) if self.standardize and len(rows) else None
-        spec = NetSpec(shape, self._kind, n_classes or 1, untrained, statistics)
-        seed = draw_seed(self.random_state)
-        if n_classes is not None:
-            return seeded_state(learner, spec, seed)
-        mean, scale = target_statistics(targets)
-        return seeded_state(learner, spec, seed, target_mean=mean, target_scale=scale)
-
     def _predict(self, X: Any) -> Any:
         """Probabilities, or the mean and variance on the scale of the targets."""
         check_is_fitted(self)
-        rows = read_rows(self, X, reset=False)
+        rows = read_rows(self, X, tables=self.learner_.any_columns)
         start = self._adapted_from
         check_architecture(start, start.spec.backbone, rows.shape[1:])
         return Adapter(start, self.learner_, resolve_device(self.device)).predict(self.state_, rows)
@@ -280,12 +269,12 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
     ) -> list[tuple[Any, Any]]:
         """Return the classes (or None) and the prediction of each episode."""
         worker = clone(self)  # its attributes may change
-        rows, y = worker._validate(X, y)
+        learner = choose_learner(self, X)
+        rows, y = worker._validate(X, y, learner)
         parts = check_episodes(episodes, len(rows))
         if self._meta is None:  # untrained networks standardise by their own support set
             fits = ((worker.fit(rows[support], y[support]), query) for support, query in parts)
             return [(getattr(one, "classes_", None), one._predict(rows[q])) for one, q in fits]
-        learner = clone(make_learner(self.learner, self._kind))
         check_architecture(self._meta, self.backbone, rows.shape[1:])
         check_feature_names(self._meta, getattr(worker, "feature_names_in_", None))
         jobs, classes = [], []

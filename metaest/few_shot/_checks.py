@@ -99,6 +99,8 @@ def check_architecture(meta: MetaState, backbone: Any, row_shape: tuple[int, ...
     ------
     ArchitectureMismatchError
     """
+    if meta.learner.any_columns:
+        return
     origin = "meta-trained" if meta.source == "fit_meta" else "fitted"
     if tuple(row_shape) != tuple(meta.spec.input_shape):
         raise ArchitectureMismatchError(
@@ -121,6 +123,8 @@ def check_feature_names(meta: MetaState, names: np.ndarray | None) -> None:
     ArchitectureMismatchError
     """
     expected = meta.feature_names
+    if meta.learner.any_columns:
+        return
     if names is None or expected is None or not all(isinstance(n, str) for n in expected):
         return
     if list(names) == list(expected):

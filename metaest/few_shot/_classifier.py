@@ -15,7 +15,8 @@ from metaest._sklearn import Interval, fit_context
 from metaest.exceptions import TaskError
 from metaest.few_shot._base import BaseMetaFewShot
 from metaest.few_shot._descriptions import codes_of, forget_columns, read_descriptions
-from metaest.learners import Learner, make_learner
+from metaest.few_shot._start import choose_learner
+from metaest.learners import Learner
 
 
 class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
@@ -28,9 +29,12 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
 
     Parameters
     ----------
-    learner : str or Learner, default="protonet"
-        How a task is learned: a name in :data:`metaest.learners.LEARNERS`, or an object such as
-        ``MAML(inner_steps=5)``, whose parameters are ``learner__inner_steps`` in a grid.
+    learner : str or Learner, default="auto"
+        How a task is learned. "auto": a table without `fit_meta` by the pretrained network that
+        comes with the package (:class:`~metaest.learners.InContextTransformer`), which also takes
+        DataFrames with strings and gaps; all else by "protonet". Or a name in
+        :data:`metaest.learners.LEARNERS`, or an object such as ``MAML(inner_steps=5)``, whose
+        parameters are ``learner__inner_steps`` in a grid.
     backbone : str or callable, default="auto"
         The network under it: "auto" (convolutions for images, a small network that starts at
         the identity for rows), "conv4", "mlp", "residual", "identity" (none), or a factory
@@ -47,8 +51,9 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         Episodes of meta-training, so ``n_episodes / meta_batch_size`` steps.
     meta_batch_size : int, default=16
         Episodes of a step.
-    meta_lr : float, default=1e-3
-        Highest learning rate of meta-training.
+    meta_lr : float or None, default=None
+        Highest learning rate of meta-training. None: 1e-3, or 1e-4 where it goes on from
+        pretrained weights ("in_context").
     input_shape : (channels, height, width) or None, default=None
         Shape of one row where images come as flat rows, as pipelines need them.
     standardize : bool, default=True
@@ -127,7 +132,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
 
     def __init__(
         self,
-        learner: str | Learner = "protonet",
+        learner: str | Learner = "auto",
         *,
         backbone: str | Callable[[tuple[int, ...]], torch.nn.Module] = "auto",
         n_ways: int | tuple[int, int] | None = 5,
@@ -135,7 +140,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         n_queries: int | tuple[int, int] = 15,
         n_episodes: int = 2000,
         meta_batch_size: int = 16,
-        meta_lr: float = 1e-3,
+        meta_lr: float | None = None,
         input_shape: tuple[int, ...] | None = None,
         standardize: bool = True,
         validation_fraction: float = 0.2,
@@ -203,17 +208,17 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
             if X is None:
                 raise TaskError("fit needs rows X with labels y, or class_descriptions.")
             return super().fit(X, y)
-        learner = make_learner(self.learner, self._kind)
+        learner = choose_learner(self)
         classes, class_x = read_descriptions(class_descriptions, learner, self._meta)
         if X is None and y is not None:
             raise TaskError("fit got labels y without rows X. Pass both, or neither.")
         if X is None:
             rows, codes = self._no_rows(class_x.shape[1]), np.zeros(0, dtype=np.int64)
         else:
-            rows, y = self._validate(X, y)
+            rows, y = self._validate(X, y, learner)
             codes = codes_of(y, classes)
         self.classes_ = classes
-        return self._learn(rows, codes, len(classes), class_x)
+        return self._learn(learner, rows, codes, len(classes), class_x)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class.

@@ -7,18 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import validate_data
 
-from metaest._checks import as_native_numbers
 from metaest._torch import resolve_device
 from metaest.few_shot._adapter import Adapter
-from metaest.few_shot._checks import (
-    as_rows,
-    check_architecture,
-    check_feature_names,
-    explain_bad_values,
-)
-from metaest.learners import make_learner
+from metaest.few_shot._checks import check_architecture, check_feature_names
+from metaest.few_shot._rows import read_rows
+from metaest.few_shot._start import choose_learner
 
 
 class EmbedMixin:
@@ -59,24 +53,16 @@ class EmbedMixin:
         return _embed(self, X)
 
 
-def read_rows(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """Return X as rows (n, *input_shape), with the columns of `fit` unless they are to be reset."""
-    with explain_bad_values():
-        X = validate_data(estimator, X, reset=reset, dtype="numeric", allow_nd=True)
-        X = as_native_numbers(X)
-    return as_rows(X, estimator.input_shape)
-
-
 def _embed(estimator: Any, X: Any) -> np.ndarray:
     start = vars(estimator).get("_adapted_from")
     if start is not None:
-        rows = read_rows(estimator, X, reset=False)
+        rows = read_rows(estimator, X, tables=estimator.learner_.any_columns)
         learner, backbone = estimator.learner_, start.spec.backbone
     elif estimator._meta is not None:
         reader = clone(estimator)  # is told the columns in the estimator's place
-        rows = read_rows(reader, X, reset=True)
-        start, learner, backbone = reader._meta, reader.learner, reader.backbone
-        learner = make_learner(learner, estimator._kind)
+        start, backbone = reader._meta, reader.backbone
+        learner = choose_learner(reader)
+        rows = read_rows(reader, X, reset=True, tables=learner.any_columns)
         check_feature_names(start, getattr(reader, "feature_names_in_", None))
     else:
         raise NotFittedError(

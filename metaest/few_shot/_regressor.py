@@ -40,8 +40,8 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         Episodes of meta-training, so ``n_episodes / meta_batch_size`` steps.
     meta_batch_size : int, default=16
         Episodes of a step.
-    meta_lr : float, default=1e-3
-        Highest learning rate of meta-training.
+    meta_lr : float or None, default=None
+        Highest learning rate of meta-training; None: 1e-3.
     input_shape : (channels, height, width) or None, default=None
         Shape of one row where images come as flat rows, as pipelines need them.
     standardize : bool, default=True
@@ -117,7 +117,7 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         n_queries: int | tuple[int, int] = 15,
         n_episodes: int = 2000,
         meta_batch_size: int = 16,
-        meta_lr: float = 1e-3,
+        meta_lr: float | None = None,
         input_shape: tuple[int, ...] | None = None,
         standardize: bool = True,
         validation_fraction: float = 0.2,

@@ -100,6 +100,7 @@ def _save(estimator: Any, path: str | os.PathLike[str]) -> None:
             "n_features_in": getattr(estimator, "n_features_in_", None),
             "feature_names_in": _encode_array(getattr(estimator, "feature_names_in_", None)),
             "classes": _encode_array(getattr(estimator, "classes_", None)),
+            "categories": _encode_categories(vars(estimator).get("categories_")),
             "adapted_from": None,  # the meta-trained state
         }
         if start is not estimator._meta:
@@ -165,6 +166,9 @@ def _restore_fit(
     for name in ("feature_names_in", "classes"):
         if fitted[name] is not None:
             setattr(estimator, f"{name}_", _decode_array(fitted[name]))
+    if fitted["categories"] is not None:
+        arrays = (None if c is None else np.array(c) for c in fitted["categories"])
+        estimator.categories_ = list(arrays)
     estimator._adapted_from = estimator._meta
     if fitted["adapted_from"] is not None:
         saved = fitted["adapted_from"]
@@ -204,6 +208,12 @@ def _encode_array(array: np.ndarray | None) -> dict[str, Any] | None:
             "or booleans. Encode them first (LabelEncoder), or pickle the estimator."
         )
     return {"dtype": array.dtype.str, "values": values}
+
+
+def _encode_categories(categories: list[np.ndarray | None] | None) -> list[Any] | None:
+    if categories is None:
+        return None
+    return [None if column is None else column.tolist() for column in categories]
 
 
 def _decode_array(saved: dict[str, Any]) -> np.ndarray:

@@ -11,6 +11,20 @@ from metaest._table import Table, is_missing, parse
 from metaest.exceptions import TaskError
 
 
+def has_categories(X: Any) -> bool:
+    """Whether a table has columns that are not plain numbers, or may have."""
+    if hasattr(X, "dtypes") and hasattr(X, "columns"):
+        kinds = [getattr(dtype, "kind", "O") for dtype in X.dtypes]
+        plain = [hasattr(dtype, "itemsize") and hasattr(dtype, "names") for dtype in X.dtypes]
+        return not all(p and k in "biufc" for p, k in zip(plain, kinds, strict=True))
+    if hasattr(X, "dtype"):
+        return X.dtype.kind in "OSUmM" and np.ndim(X) == 2
+    if not isinstance(X, (list, tuple)):
+        return False
+    rows = [row for row in X if isinstance(row, (list, tuple))]
+    return any(isinstance(value, str) or value is None for row in rows for value in row)
+
+
 class TableCodes(NamedTuple):
     """How the columns of a support set became numbers.
 
@@ -31,21 +45,29 @@ class TableCodes(NamedTuple):
         X : DataFrame or array-like of shape (n_rows, n_columns)
         """
         table = Table(X, "the support set")
-        columns = (table.column(i) for i in range(table.n_columns))
+        columns = [table.column(i) for i in range(table.n_columns)]
         return cls(
             tuple(
-                tuple(sorted(set(c.levels))) if c.kind == "categorical" else None for c in columns
+                tuple(sorted(set(column.levels))) if column.levels else None for column in columns
             )
         )
 
-    def encode(self, X: Any, names: Sequence[Any]) -> np.ndarray:
+    @classmethod
+    def of(cls, categories: Sequence[np.ndarray | None]) -> Self:
+        """Return the codes that have these :attr:`categories`."""
+        return cls(tuple(None if c is None else tuple(c.tolist()) for c in categories))
+
+    @property
+    def categories(self) -> list[np.ndarray | None]:
+        """Of each column: its categories, ndarray of str, or None where it holds numbers."""
+        return [None if levels is None else np.array(levels) for levels in self.levels]
+
+    def encode(self, X: Any) -> np.ndarray:
         """Return numbers: codes for categories, NaN for gaps and for categories not seen in `fit`.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_rows, n_columns)
-        names : sequence
-            Of the columns, for messages.
 
         Raises
         ------
@@ -55,12 +77,14 @@ class TableCodes(NamedTuple):
         table = Table(X, "X")
         encoded = np.empty((table.n_rows, table.n_columns))
         for i, levels in enumerate(self.levels):
+            raw = table.raw(i)
             if levels is None:
-                encoded[:, i] = _numbers(table.raw(i), names[i])
+                encoded[:, i] = _numbers(raw, X.columns[i] if hasattr(X, "columns") else i)
                 continue
             codes = {level: float(code) for code, level in enumerate(levels)}
-            values = table.raw(i).tolist()
-            encoded[:, i] = [np.nan if is_missing(v) else codes.get(str(v), np.nan) for v in values]
+            encoded[:, i] = [
+                np.nan if is_missing(v) else codes.get(str(v), np.nan) for v in raw.tolist()
+            ]
         return encoded
 
 

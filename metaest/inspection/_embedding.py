@@ -242,25 +242,26 @@ class EmbeddingDisplay:
             ax.set_title(title, loc="left", fontsize="medium")
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
-        if not legend:
-            return
+        if legend:
+            self._add_legend(color)
+
+    def _add_legend(self, color: dict[Any, Any]) -> None:
+        """Name the colours and the marks, to the right of the picture."""
         from matplotlib.lines import Line2D
 
-        def mark(label: Any, marker: str, size: float, face: Any, edge: Any) -> Line2D:
-            return Line2D(
-                [], [], label=label, marker=marker, markersize=size, color=face,
-                markeredgecolor=edge, linestyle="none",
-            )  # fmt: skip
-
-        handles = [mark(str(label), "s", 7, own, own) for label, own in color.items()]
-        handles += [
-            mark("support row", "o", 9.5, "0.5", "white"),
-            mark("prototype", "*", 13, "0.5", "black"),
-            mark("query row", "o", 4, "0.5", "0.5"),
+        marks = [(str(label), "s", 7.0, own, own) for label, own in color.items()]
+        marks += [
+            ("support row", "o", 9.5, "0.5", "white"),
+            ("prototype", "*", 13.0, "0.5", "black"),
+            ("query row", "o", 4.0, "0.5", "0.5"),
         ]
         if self._wrong().any():
-            handles.append(mark("predicted wrongly", "o", 6.5, "none", _RING))
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+            marks.append(("predicted wrongly", "o", 6.5, "none", _RING))
+        handles = [
+            Line2D([], [], label=label, marker=shape, ms=size, mfc=face, mec=edge, linestyle="none")
+            for label, shape, size, face, edge in marks
+        ]
+        self.ax_.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def _check_labels(y: Any, X: Any, label: str) -> np.ndarray:

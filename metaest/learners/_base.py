@@ -143,6 +143,10 @@ class Learner(BaseEstimator, ABC):
             Logits, or the mean and variance of the target.
         """
 
+    def in_training(self) -> Learner:
+        """Return the learner without what only costs time while its network is trained."""
+        return self
+
     def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
         """Loss that meta-training descends, a mean over the tasks of the batch.
 

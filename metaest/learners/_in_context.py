@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 
 from metaest._sklearn import Interval
@@ -15,6 +16,7 @@ from metaest._torch import local_seed, mask_logits
 from metaest.episodes import EpisodeBatch, Support
 from metaest.exceptions import UnsupportedTaskError
 from metaest.learners._base import Learner, LearnerNet, State, query_losses
+from metaest.learners._companions import fit_companions, predict_companions
 from metaest.learners._constraints import POSITIVE
 from metaest.learners._in_context_members import assign_slots, class_ranks, combine
 from metaest.nets import NetSpec
@@ -22,6 +24,15 @@ from metaest.nets._in_context import InContextNet
 
 #: Cells that the passes made together may have; each takes about a kilobyte.
 _CELLS_AT_ONCE = 2**18
+
+#: What the state's names of the companions begin with.
+_COMPANION = "companion_"
+
+#: Probabilities are at least this before their logarithm.
+_LEAST = 1e-9
+
+#: Parameters that are sizes of the network.
+_SIZES = ("n_outputs", "cell_width", "row_width", "n_inducing", "n_row_layers", "n_layers")
 
 _SIZE = Interval(Integral, 1, None, closed="left")
 
@@ -48,6 +59,12 @@ class InContextTransformer(Learner):
         likely outputs win (error-correcting output codes).
     temperature : float, default=1.0
         The averaged log-probabilities are divided by it.
+    companions : float, default=0.5
+        Share that two classical classifiers, fitted to the support rows, have in the
+        probabilities: a logistic regression and extremely randomised trees, in equal parts.
+        Small tables are where they are good, too, and they err elsewhere. 0: the network alone.
+    n_trees : int, default=100
+        Trees among them.
     max_rows : int, default=10000
         Most support rows; attention takes memory for each, and time for each pair.
     n_outputs : int, default=10
@@ -80,6 +97,8 @@ class InContextTransformer(Learner):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_estimators": [_SIZE],
         "temperature": [POSITIVE],
+        "companions": [Interval(Real, 0, 1, closed="both")],
+        "n_trees": [_SIZE],
         "max_rows": [_SIZE],
         "n_outputs": [_SIZE],
         "cell_width": [_SIZE],
@@ -94,6 +113,8 @@ class InContextTransformer(Learner):
         *,
         n_estimators: int = 4,
         temperature: float = 1.0,
+        companions: float = 0.5,
+        n_trees: int = 100,
         max_rows: int = 10_000,
         n_outputs: int = 10,
         cell_width: int = 32,
@@ -104,6 +125,8 @@ class InContextTransformer(Learner):
     ) -> None:
         self.n_estimators = n_estimators
         self.temperature = temperature
+        self.companions = companions
+        self.n_trees = n_trees
         self.max_rows = max_rows
         self.n_outputs = n_outputs
         self.cell_width = cell_width
@@ -117,21 +140,36 @@ class InContextTransformer(Learner):
         self._check_parameters()
         module = LearnerNet()
         module.embedding, module.n_features = nn.Flatten(), math.prod(spec.input_shape)
+        sizes = self.network_parameters()
         with local_seed(int(rng.integers(2**62))):
-            module.network = InContextNet(
-                n_classes=self.n_outputs,
-                cell_width=self.cell_width,
-                row_width=self.row_width,
-                n_inducing=self.n_inducing,
-                n_row_layers=self.n_row_layers,
-                n_layers=self.n_layers,
-            )
+            module.network = InContextNet(n_classes=sizes.pop("n_outputs"), **sizes)
         return module
 
+    def network_parameters(self) -> dict[str, int]:
+        """Return the parameters that the network's weights depend on."""
+        return {name: getattr(self, name) for name in _SIZES}
+
     def adapt(self, module: LearnerNet, support: Support) -> State:
-        return self._read(module, support, self.n_estimators)
+        state = self._read(module, support, self.n_estimators)
+        if self.companions == 0:
+            return state
+        fitted = fit_companions(support, self.n_trees)
+        return state | {f"{_COMPANION}{name}": value for name, value in fitted.items()}
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        logits = self._answer(module, state, query_x)
+        if self.companions == 0:
+            return logits
+        fitted = {
+            k.removeprefix(_COMPANION): v for k, v in state.items() if k.startswith(_COMPANION)
+        }
+        shares = predict_companions(fitted, query_x.flatten(2))  # (B, Q, C)
+        own = logits.double().softmax(-1)
+        mixed = (1 - self.companions) * own + self.companions * shares
+        return mask_logits(mixed.clamp(min=_LEAST).log(), state["class_mask"])
+
+    def _answer(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        """Return the network's own logits: (B, Q, C)."""
         slots, member_mask = state["slots"], state["member_mask"]
         read = {k.removeprefix("net_"): v for k, v in state.items() if k.startswith("net_")}
         query_x = _per_pass(query_x.flatten(2), slots.shape[1])  # (B M, Q, F)
@@ -145,10 +183,14 @@ class InContextTransformer(Learner):
         logits = combine(logits, slots, member_mask) / self.temperature  # (B, Q, C)
         return mask_logits(logits, state["class_mask"])
 
+    def in_training(self) -> InContextTransformer:
+        """Return the learner with a single pass and no companions."""
+        return clone(self).set_params(n_estimators=1, companions=0.0)
+
     def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
         """Query loss of a single pass."""
         state = self._read(module, batch.support, 1)
-        return query_losses(self.predict(module, state, batch.query_x), batch).mean()
+        return query_losses(self._answer(module, state, batch.query_x), batch).mean()
 
     def _read(self, module: LearnerNet, support: Support, n_estimators: int) -> State:
         """Read the support rows of B tasks in M passes; the state's tensors are (B, M, ...)."""

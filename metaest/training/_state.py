@@ -33,8 +33,8 @@ class MetaState:
         The network: input shape, kind of task, number of base classes, backbone.
     weights : mapping of name to Tensor
         On the CPU. Never changed in place.
-    source : {"fit_meta", "seeded"}
-        Whether the weights were meta-trained or are seeded random ones.
+    source : {"fit_meta", "pretrained", "seeded"}
+        Whether the weights were meta-trained, came with the package, or are seeded random ones.
     target_mean, target_scale : float
         Statistics of the meta-training targets (regression; 0 and 1 for classification).
     feature_names : ndarray of str or None
@@ -42,13 +42,14 @@ class MetaState:
     history : sequence of dict
         One entry per validation round.
     versions : mapping of str to str
-        Versions of metaest and torch that made it.
+        Versions of metaest and torch that made it; of pretrained weights their name, date,
+        training data and licence.
     """
 
     learner: Learner
     spec: NetSpec
     weights: Mapping[str, Tensor] = field(repr=False)
-    source: Literal["fit_meta", "seeded"]
+    source: Literal["fit_meta", "pretrained", "seeded"]
     target_mean: float = 0.0
     target_scale: float = 1.0
     feature_names: np.ndarray | None = field(default=None, repr=False)

@@ -58,6 +58,7 @@ def meta_train(
     callbacks: Sequence[Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     distill: MetaState | Distillation | None = None,
+    start: MetaState | None = None,
     device: str | torch.device = "auto",
     autocast: Literal["auto"] | bool = "auto",
     standardize: bool = True,
@@ -99,6 +100,8 @@ def meta_train(
         the same settings goes on from there and ends with the same weights.
     distill : MetaState or Distillation, default=None
         A teacher whose predictions the learner learns from, besides the labels.
+    start : MetaState, default=None
+        Weights to go on from, of the same network; None: random ones.
     device : str or torch.device, default="auto"
     autocast : "auto" or bool, default="auto"
         Whether layers compute in bfloat16 while meta-training. "auto": for learners that take no
@@ -147,9 +150,12 @@ def meta_train(
     clip = [] if max_grad_norm is None else [GradientNormClipping(max_grad_norm)]
     schedule = Schedule(lr_schedule, meta_lr, rounds.n_steps)
     own = [schedule, RoundTimer(), keep_best, Progress(rounds, keep_best, verbose > 0), *clip]
+    module = learner.build(spec, np.random.default_rng(random_state))
+    if start is not None:
+        module.load_state_dict(dict(start.weights))
     net = EpisodeNet(
-        learner.build(spec, np.random.default_rng(random_state)),
-        learner=learner,
+        module,
+        learner=learner.in_training(),
         meta_loss=loss,
         target_mean=mean,
         target_scale=scale,
@@ -162,14 +168,18 @@ def meta_train(
     saver.restore(net)
     _fit(net, rounds, keep_best, folder)
     _warn_if_diverged(net)
-    return _collect(net, spec, keep_best, tasks.feature_names)
+    return _collect(net, learner, spec, keep_best, tasks.feature_names)
 
 
 def _collect(
-    net: EpisodeNet, spec: NetSpec, keep_best: KeepBest, feature_names: np.ndarray | None
+    net: EpisodeNet,
+    learner: Learner,
+    spec: NetSpec,
+    keep_best: KeepBest,
+    feature_names: np.ndarray | None,
 ) -> MetaState:
     return MetaState(
-        net.learner,
+        learner,
         spec.without_statistics(),
         keep_best.weights,
         "fit_meta",
@@ -276,6 +286,8 @@ def _run_key(
     }
     if (teaching := settings["teaching"]) is not None:
         parts["distill"] = teaching.fingerprint()
+    if (start := settings["start"]) is not None:
+        parts["start"] = dict(start.versions)
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 

@@ -57,7 +57,7 @@ def test_meta_state_is_read_only(clf):
 
 
 def test_plain_fit_shows_the_untrained_state_and_clones_start_without(task):
-    clf = MetaFewShotClassifier(random_state=0).fit(*task)
+    clf = MetaFewShotClassifier("protonet", random_state=0).fit(*task)
     assert clf.meta_state_.source == "seeded"
     assert not hasattr(clone(clf), "meta_state_")
 

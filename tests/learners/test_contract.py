@@ -34,7 +34,14 @@ from metaest.learners import (
 )
 from metaest.testing import learner_checks
 
-IN_CONTEXT = {"cell_width": 8, "row_width": 16, "n_inducing": 2, "n_row_layers": 1, "n_layers": 1}
+IN_CONTEXT = {
+    "companions": 0.0,
+    "cell_width": 8,
+    "row_width": 16,
+    "n_inducing": 2,
+    "n_row_layers": 1,
+    "n_layers": 1,
+}
 
 # A row per way through the code; a learner without one fails test_every_learner_is_here.
 # Small rates, for the squared error of an untrained Conv4 explodes at large ones.

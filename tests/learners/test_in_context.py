@@ -12,7 +12,14 @@ from metaest.learners._in_context_members import _table, assign_slots, combine
 from metaest.testing._episodes import collate, make_episode
 from metaest.testing._runs import build, predict
 
-SMALL = {"cell_width": 8, "row_width": 16, "n_inducing": 2, "n_layers": 2, "n_row_layers": 1}
+SMALL = {
+    "companions": 0.0,
+    "cell_width": 8,
+    "row_width": 16,
+    "n_inducing": 2,
+    "n_layers": 2,
+    "n_row_layers": 1,
+}
 LEARNER = InContextTransformer(n_estimators=2, **SMALL)
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -1,0 +1,67 @@
+"""X and y as scikit-learn users pass them, as arrays."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from metaest._checks import as_native_numbers, check_no_missing
+from metaest.few_shot._checks import as_rows, explain_bad_values
+from metaest.few_shot._tables import TableCodes, has_categories
+
+
+def is_table(X: Any, input_shape: Any) -> bool:
+    """Whether the rows of X are those of a table, and no images."""
+    if input_shape is not None and len(input_shape) != 1:
+        return False
+    shape: tuple[int, ...] = (0,)
+    with suppress(ValueError):  # rows of different lengths are refused elsewhere
+        shape = np.shape(X)
+    return len(shape) < 3
+
+
+def read_support(estimator: Any, X: Any, y: Any, *, tables: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return X as rows (n, *input_shape) and y; let the estimator remember the columns.
+
+    Parameters
+    ----------
+    estimator : BaseMetaFewShot
+    X, y : array-like
+    tables : bool
+        Whether the learner takes tables with strings and gaps.
+    """
+    numeric = estimator._kind == "regression"
+    estimator.__dict__.pop("categories_", None)
+    codes = TableCodes.learn(X) if tables and has_categories(X) else None
+    with explain_bad_values():
+        if np.asarray(y).dtype == object and np.ndim(y) == 1:  # scikit-learn fails to sort them
+            check_no_missing(np.asarray(y), "y")
+        values = X if codes is None else codes.encode(X)
+        finite = "allow-nan" if tables else True
+        options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": finite}
+        values, y = validate_data(estimator, values, y, y_numeric=numeric, **options)
+        if codes is not None:  # the names of the columns, which the codes do not have
+            validate_data(estimator, X, skip_check_array=True)
+            estimator.categories_ = codes.categories
+        values = as_native_numbers(values)
+    return as_rows(values, estimator.input_shape), y
+
+
+def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = False) -> np.ndarray:
+    """Return X as rows (n, *input_shape), with the columns of `fit` unless they are to be reset."""
+    if not reset:
+        check_is_fitted(estimator)
+    categories = vars(estimator).get("categories_")
+    finite = "allow-nan" if tables else True
+    options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": finite}
+    with explain_bad_values():
+        if categories is None:
+            X = validate_data(estimator, X, reset=reset, **options)
+        else:
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+            X = check_array(TableCodes.of(categories).encode(X), **options)
+        X = as_native_numbers(X)
+    return as_rows(X, estimator.input_shape)

@@ -1,0 +1,95 @@
+"""What an estimator starts from: which learner, and which weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from metaest._torch import draw_seed
+from metaest.few_shot._checks import check_architecture, check_feature_names
+from metaest.few_shot._rows import is_table
+from metaest.learners import InContextTransformer, Learner, make_learner
+from metaest.nets import NetSpec
+from metaest.nets._spec import input_statistics, target_statistics
+from metaest.pretrained import load_in_context
+from metaest.training import MetaState, seeded_state
+
+#: What "auto" stands for once there are tasks to meta-train on.
+_META_TRAINED = {"classification": "protonet", "regression": "maml"}
+
+
+def choose_learner(estimator: Any, X: Any = None, *, afresh: bool = False) -> Learner:
+    """Return a learner for an estimator's parameter `learner`, to be changed at will.
+
+    Parameters
+    ----------
+    estimator : BaseMetaFewShot
+    X : array-like, default=None
+        Rows to learn from, where there are any.
+    afresh : bool, default=False
+        Whether it is to be meta-trained.
+    """
+    chosen, kind = estimator.learner, estimator._kind
+    if isinstance(chosen, str) and chosen == "auto":
+        if estimator._meta is not None and not afresh:
+            return clone(estimator._meta.learner)
+        reads = not afresh and X is not None and is_table(X, estimator.input_shape)
+        able = kind in InContextTransformer.kinds and estimator.backbone == "auto"
+        chosen = "in_context" if reads and able else _META_TRAINED[kind]
+    return clone(make_learner(chosen, kind))
+
+
+def pretrained_state(learner: Learner, row_shape: tuple[int, ...]) -> MetaState | None:
+    """Return the weights that come with the package, where they fit the learner."""
+    if not isinstance(learner, InContextTransformer) or len(row_shape) != 1:
+        return None
+    shipped = load_in_context()
+    state = MetaState(
+        learner=InContextTransformer(**shipped.parameters),
+        spec=NetSpec(row_shape, "classification"),
+        weights=shipped.weights,
+        source="pretrained",
+        versions=shipped.metadata,
+    )
+    sizes = state.learner.network_parameters()
+    return state if learner.network_parameters() == sizes else None
+
+
+def starting_state(
+    estimator: Any,
+    learner: Learner,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    n_classes: int | None,
+) -> MetaState:
+    """Return what to adapt: meta-trained weights, those of the package, or untrained ones.
+
+    Parameters
+    ----------
+    estimator : BaseMetaFewShot
+    learner : Learner
+    rows : ndarray of shape (n_rows, *input_shape)
+    targets : ndarray of shape (n_rows,)
+    n_classes : int or None
+        None: regression.
+    """
+    shape = rows.shape[1:]
+    if estimator._meta is not None:
+        check_architecture(estimator._meta, estimator.backbone, shape)
+        check_feature_names(estimator._meta, getattr(estimator, "feature_names_in_", None))
+        return estimator._meta
+    if (state := pretrained_state(learner, shape)) is not None:
+        return state
+    # An untrained MLP is random; one that starts at the identity is as good as the raw rows.
+    auto = estimator.backbone == "auto" and len(shape) == 1
+    backbone = "residual" if auto else estimator.backbone
+    standardize = estimator.standardize and len(rows) and not learner.any_columns
+    statistics = input_statistics([rows], shape) if standardize else None
+    spec = NetSpec(shape, estimator._kind, n_classes or 1, backbone, statistics)
+    seed = draw_seed(estimator.random_state)
+    if n_classes is not None:
+        return seeded_state(learner, spec, seed)
+    mean, scale = target_statistics(targets)
+    return seeded_state(learner, spec, seed, target_mean=mean, target_scale=scale)

@@ -1,0 +1,183 @@
+"""Two classical classifiers that vote beside a network: their fitted state as tensors."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from metaest.episodes import Support, pad_rows
+from metaest.learners._base import State
+
+#: A column of whole numbers with at most so many different ones may be codes of categories.
+_MAX_LEVELS = 20
+
+#: Values beyond are as large as this, so that their squares are finite.
+_LARGEST = 1e100
+
+
+class _Terms(NamedTuple):
+    """The inputs of the logistic regression: a scaled column each, or "column is this value"."""
+
+    column: np.ndarray  # (t,) int64
+    center: np.ndarray  # (t,) shift of a scaled column; the value of an indicator
+    scale: np.ndarray  # (t,) 0 for an indicator
+
+
+def fit_companions(support: Support, n_trees: int) -> State:
+    """Fit a logistic regression and extremely randomised trees to each of B tasks.
+
+    Missing values become the median. Whole numbers of few different values enter the
+    regression twice, as a number and as one indicator per value, since they may be codes.
+
+    Parameters
+    ----------
+    support : Support
+        x (B, S, F); not finite: missing.
+    n_trees : int
+
+    Returns
+    -------
+    dict of Tensor, each of shape (B, ...)
+
+    References
+    ----------
+    Geurts, Ernst and Wehenkel, Extremely randomized trees, Machine Learning 2006.
+    """
+    assert support.class_mask is not None
+    states = []
+    for x, y, mask, present in zip(
+        support.x.flatten(2), support.y, support.mask, support.class_mask, strict=True
+    ):
+        rows = x[mask].detach().cpu().double().numpy()
+        states.append(_fit(rows, y[mask].cpu().numpy(), len(present), n_trees))
+    stacked = {name: pad_rows([state[name] for state in states])[0] for name in states[0]}
+    return {name: value.to(support.x.device) for name, value in stacked.items()}
+
+
+def predict_companions(state: State, x: Tensor) -> Tensor:
+    """Mean of the two classifiers' probabilities: (B, Q, F) -> (B, Q, C)."""
+    x = x.double()
+    x = torch.where(x.isfinite(), x, state["median"].unsqueeze(1)).clamp(-_LARGEST, _LARGEST)
+    return (_predict_linear(state, x) + _predict_trees(state, x)) / 2
+
+
+def _fit(X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int) -> dict[str, Tensor]:
+    X = np.where(np.isfinite(X), X, np.nan).clip(-_LARGEST, _LARGEST)
+    present = np.isfinite(X).any(0)
+    median = np.zeros(X.shape[1])
+    median[present] = np.nanmedian(X[:, present], axis=0)
+    X = np.where(np.isfinite(X), X, median)
+    parts = {
+        "median": median,
+        **_fit_linear(X, y, n_classes),
+        **_fit_trees(X, y, n_classes, n_trees),
+    }
+    return {name: torch.from_numpy(value) for name, value in parts.items()}
+
+
+def _fit_linear(X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
+    terms = _choose_terms(X)
+    model = LogisticRegression(max_iter=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in 300 steps
+        model.fit(_expand(X, terms), y)
+    coefficients, intercept = model.coef_, model.intercept_
+    if len(model.classes_) == 2:
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercept = np.concatenate([-intercept, intercept]) / 2
+    weight = np.zeros((len(terms.column), n_classes))
+    bias = np.full(n_classes, -np.inf)
+    weight[:, model.classes_], bias[model.classes_] = coefficients.T, intercept
+    return {
+        "term_column": terms.column,
+        "term_center": terms.center,
+        "term_scale": terms.scale,
+        "weight": weight,
+        "bias": bias.clip(-1e9),
+    }
+
+
+def _choose_terms(X: np.ndarray) -> _Terms:
+    column, center, scale = [], [], []
+    for j in range(X.shape[1]):
+        levels = np.unique(X[:, j])
+        if len(levels) == 1:
+            continue
+        column.append(j)
+        center.append(X[:, j].mean())
+        scale.append(X[:, j].std())
+        if 2 < len(levels) <= min(_MAX_LEVELS, len(X) // 2) and (levels == levels.round()).all():
+            column += [j] * len(levels)
+            center += levels.tolist()
+            scale += [0.0] * len(levels)
+    if not column:  # no column tells anything
+        column, center, scale = [0], [0.0], [1.0]
+    return _Terms(np.array(column), np.array(center), np.array(scale))
+
+
+def _expand(X: np.ndarray, terms: _Terms) -> np.ndarray:
+    values = X[:, terms.column]
+    scaled = (values - terms.center) / np.where(terms.scale > 0, terms.scale, 1)
+    return np.where(terms.scale > 0, scaled, values == terms.center)
+
+
+def _fit_trees(X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int) -> dict[str, np.ndarray]:
+    """Fit trees; write them as tables of nodes, a leaf being its own child."""
+    forest = ExtraTreesClassifier(n_trees, random_state=0)
+    forest.fit(_as_float32(X), y)
+    trees = [member.tree_ for member in forest.estimators_]
+    size = max(tree.node_count for tree in trees)
+    own = np.arange(size)
+    nodes = np.zeros((len(trees), size, 2))  # column, threshold
+    child = np.broadcast_to(own[:, None], (len(trees), size, 2)).copy()
+    value = np.zeros((len(trees), size, n_classes))
+    for number, tree in enumerate(trees):
+        n = tree.node_count
+        inner = tree.children_left >= 0
+        nodes[number, :n, 0] = np.where(inner, tree.feature, 0)
+        nodes[number, :n, 1] = tree.threshold
+        for side, children in enumerate((tree.children_left, tree.children_right)):
+            child[number, :n, side] = np.where(inner, children, own[:n])
+        shares = tree.value[:, 0] / tree.value[:, 0].sum(-1, keepdims=True)
+        value[number, :n][:, forest.classes_] = shares
+    depth = np.full(1, max(tree.max_depth for tree in trees))
+    by_node = {"nodes": nodes, "child": child, "value": value}  # nodes first: they are padded
+    return {name: array.swapaxes(0, 1).copy() for name, array in by_node.items()} | {"depth": depth}
+
+
+def _as_float32(X: np.ndarray) -> np.ndarray:
+    """Bring values into the trees' precision, the largest ones at its end."""
+    largest = np.finfo(np.float32).max
+    return X.clip(-largest, largest).astype(np.float32)
+
+
+def _predict_linear(state: State, x: Tensor) -> Tensor:
+    column, scale = state["term_column"], state["term_scale"]  # (B, t)
+    values = x.gather(2, column.unsqueeze(1).expand(-1, x.shape[1], -1))  # (B, Q, t)
+    center = state["term_center"].unsqueeze(1)
+    scaled = (values - center) / torch.where(scale > 0, scale, 1).unsqueeze(1)
+    terms = torch.where(scale.unsqueeze(1) > 0, scaled, (values == center).to(x.dtype))
+    return (terms @ state["weight"] + state["bias"].unsqueeze(1)).softmax(-1)
+
+
+def _predict_trees(state: State, x: Tensor) -> Tensor:
+    """Let all rows walk down all trees, a step of all of them at a time."""
+    largest = torch.finfo(torch.float32).max
+    x = x.clamp(-largest, largest).float().double()
+    n_tasks, n_rows = x.shape[:2]
+    task = torch.arange(n_tasks, device=x.device)[:, None, None]
+    row = torch.arange(n_rows, device=x.device)[None, :, None]
+    tree = torch.arange(state["nodes"].shape[2], device=x.device)[None, None]
+    node = torch.zeros(n_tasks, n_rows, tree.shape[2], dtype=torch.int64, device=x.device)
+    for _ in range(int(state["depth"].max())):
+        column, threshold = state["nodes"][task, node, tree].unbind(-1)  # (B, Q, T)
+        right = x[task, row, column.long()] > threshold
+        node = state["child"][task, node, tree, right.long()]
+    return state["value"][task, node, tree].mean(2)  # (B, Q, C)

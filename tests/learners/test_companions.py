@@ -1,0 +1,104 @@
+"""The classical classifiers beside the in-context network are scikit-learn's."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris, load_wine
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from metaest.episodes import Support
+from metaest.learners._companions import (
+    _predict_linear,
+    _predict_trees,
+    fit_companions,
+    predict_companions,
+)
+
+
+def support_of(X: np.ndarray, y: np.ndarray, n_classes: int | None = None) -> Support:
+    n_classes = int(y.max()) + 1 if n_classes is None else n_classes
+    x, labels = torch.from_numpy(X).unsqueeze(0), torch.from_numpy(y).unsqueeze(0)
+    class_mask = torch.ones(1, n_classes, dtype=torch.bool)
+    return Support(x, labels, torch.ones_like(labels, dtype=torch.bool), class_mask)
+
+
+@pytest.fixture(params=[load_iris, load_wine], ids=["iris", "wine"])
+def data(request: pytest.FixtureRequest) -> tuple[np.ndarray, ...]:
+    X, y = request.param(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    X = X[order] + np.random.default_rng(1).normal(scale=1e-3, size=X.shape)  # no codes
+    return X[:60], y[order][:60], X[60:], y[order][60:]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_both_are_scikit_learns(data, n_classes: int) -> None:
+    X, y, test_X, _ = data
+    X, y = X[y < n_classes], y[y < n_classes]
+    state = fit_companions(support_of(X, y), 20)
+    x = torch.from_numpy(test_X).unsqueeze(0)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(X, y)
+    trees = ExtraTreesClassifier(20, random_state=0).fit(X, y)
+    expected = linear.predict_proba(test_X), trees.predict_proba(test_X)
+    np.testing.assert_allclose(_predict_linear(state, x)[0], expected[0], atol=1e-8)
+    np.testing.assert_allclose(_predict_trees(state, x)[0], expected[1], atol=1e-8)
+    np.testing.assert_allclose(predict_companions(state, x)[0], sum(expected) / 2, atol=1e-8)
+
+
+def test_codes_become_indicators_too() -> None:
+    codes = np.arange(40.0) % 4
+    X, y = np.stack([codes, np.arange(40.0)], 1), (codes == 2).astype(int)
+    state = fit_companions(support_of(X, y), 1)
+    assert state["term_column"].tolist() == [[0, 0, 0, 0, 0, 1]]
+    probabilities = _predict_linear(state, torch.from_numpy(X).unsqueeze(0))[0].numpy()
+    np.testing.assert_array_equal(probabilities.argmax(1), y)  # no line in the code does that
+
+
+def test_gaps_are_medians_and_dead_columns_do_not_count(data) -> None:
+    X, y, test_X, _ = data
+    holes = X.copy()
+    holes[::7, 1] = np.nan
+    filled = np.where(np.isnan(holes), np.nanmedian(holes, axis=0), holes)
+    x = torch.from_numpy(test_X).unsqueeze(0)
+    expected = predict_companions(fit_companions(support_of(filled, y), 5), x)
+    torch.testing.assert_close(
+        predict_companions(fit_companions(support_of(holes, y), 5), x), expected
+    )
+    missing = torch.full_like(x, torch.inf)
+    assert predict_companions(fit_companions(support_of(holes, y), 5), missing).isfinite().all()
+    dead = np.full((len(X), 2), [np.nan, 3.0])
+    state = fit_companions(support_of(dead, y), 5)
+    shares = predict_companions(state, torch.zeros(1, 1, 2))[0, 0]
+    np.testing.assert_allclose(shares, np.bincount(y) / len(y), atol=1e-3)
+
+
+def test_tasks_together_equal_tasks_alone(data) -> None:
+    X, y, test_X, _ = data
+    whole, part = support_of(X, y), support_of(X[:30], y[:30])
+    x = torch.from_numpy(test_X).unsqueeze(0)
+    mask = torch.ones(2, 60, dtype=torch.bool)
+    mask[1, 30:] = False
+    both = Support(
+        torch.cat([whole.x, whole.x]), torch.cat([whole.y, whole.y]), mask,
+        torch.ones(2, 3, dtype=torch.bool),
+    )  # fmt: skip
+    together = predict_companions(fit_companions(both, 5), x.expand(2, -1, -1))
+    for task, alone in enumerate((whole, part)):
+        expected = predict_companions(fit_companions(alone, 5), x)[0]
+        torch.testing.assert_close(together[task], expected)
+
+
+def test_absent_classes_have_no_probability(data) -> None:
+    X, y, test_X, _ = data
+    state = fit_companions(support_of(X, y, n_classes=5), 5)
+    found = predict_companions(state, torch.from_numpy(test_X).unsqueeze(0))[0]
+    assert (found[:, 3:] == 0).all()
+    torch.testing.assert_close(found.sum(1), torch.ones(len(found), dtype=torch.float64))
+
+
+def test_huge_values_are_no_error() -> None:
+    X = np.array([[0.0, 1e300], [1.0, -1e300], [2.0, 1e12], [3.0, 0.0]])
+    state = fit_companions(support_of(X, np.array([0, 1, 0, 1])), 5)
+    assert predict_companions(state, torch.from_numpy(X).unsqueeze(0)).isfinite().all()
