@@ -123,6 +123,7 @@ def run(name: str, dataset: str, options: argparse.Namespace) -> None:
         spent = sum(row["cpu_minutes"] for row in estimator.meta_state_.history)
     row = {
         **_key(name, dataset, options),
+        "episodes": options.episodes,
         "scores": test(estimator, dataset, X, y, options.episodes),
         "cpu_minutes": round(spent, 2),
         "n_episodes": getattr(estimator, "n_episodes", 0),
@@ -144,7 +145,6 @@ def _key(name: str, dataset: str, options: argparse.Namespace) -> dict:
         "mode": "validate" if options.validate else "test",
         "minutes": 0 if name in BASELINES else options.minutes,
         "seed": options.seed,
-        "episodes": options.episodes,
         "recipe": zlib.crc32(recipe.encode()),
     }
 

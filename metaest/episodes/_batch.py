@@ -26,6 +26,8 @@ class Support:
         True at classes that the task has.
     class_x : Tensor of shape (B, C, e), or None
         Descriptions of the classes. 0 where padded. With them a class may have no rows.
+    categorical : Tensor of bool, shape (B, F), or None
+        True at columns of a table that hold codes of categories. None: not known.
     """
 
     x: Tensor
@@ -33,6 +35,7 @@ class Support:
     mask: Tensor
     class_mask: Tensor | None
     class_x: Tensor | None = None
+    categorical: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)

@@ -66,6 +66,7 @@ class Adapter:
         y: np.ndarray,
         n_classes: int | None,
         class_x: np.ndarray | None = None,
+        categorical: np.ndarray | None = None,
     ) -> State:
         """Learn one task.
 
@@ -78,6 +79,8 @@ class Adapter:
             None: regression.
         class_x : ndarray of shape (n_classes, e), default=None
             Descriptions of the classes; with them X may have no rows.
+        categorical : ndarray of bool, shape (n_features,), default=None
+            Columns that hold codes of categories, where that is known.
 
         Returns
         -------
@@ -87,6 +90,9 @@ class Adapter:
         support = self._support(X, [Episode(rows, rows[:0], y, n_classes)])
         if class_x is not None:
             support = replace(support, class_x=self._tensor(class_x).unsqueeze(0))
+        if categorical is not None:
+            flags = torch.from_numpy(categorical).unsqueeze(0).to(self.device)
+            support = replace(support, categorical=flags)
         with torch.no_grad(), threads_for(X.size):
             state = state_to_cpu(self.learner.adapt(self.module(), support))
         for value in state.values():

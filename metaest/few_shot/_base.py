@@ -29,7 +29,7 @@ from metaest.few_shot._checks import (
 )
 from metaest.few_shot._descriptions import check_describes
 from metaest.few_shot._features import EmbedMixin
-from metaest.few_shot._rows import read_rows, read_support
+from metaest.few_shot._rows import categorical_columns, read_rows, read_support
 from metaest.few_shot._saving import SaveMixin
 from metaest.few_shot._start import choose_learner, pretrained_state, starting_state
 from metaest.learners import Learner
@@ -251,7 +251,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         """Learn one task from rows, class descriptions, or both."""
         start = starting_state(self, learner, rows, targets, n_classes)
         adapter = Adapter(start, learner, resolve_device(self.device))
-        self.state_ = adapter.adapt(rows, targets, n_classes, class_x)
+        self.state_ = adapter.adapt(rows, targets, n_classes, class_x, categorical_columns(self))
         self.learner_ = learner
         self._adapted_from = start
         return self

@@ -65,3 +65,9 @@ def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = Fal
             X = check_array(TableCodes.of(categories).encode(X), **options)
         X = as_native_numbers(X)
     return as_rows(X, estimator.input_shape)
+
+
+def categorical_columns(estimator: Any) -> np.ndarray | None:
+    """Return where a table has categories, shape (n_features,), or None where that is not known."""
+    categories = vars(estimator).get("categories_")
+    return None if categories is None else np.array([c is not None for c in categories])

@@ -1,4 +1,4 @@
-"""Two classical classifiers that vote beside a network: their fitted state as tensors."""
+"""Classical classifiers that vote beside a network: their fitted state as tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -15,8 +15,8 @@ from torch import Tensor
 from metaest.episodes import Support, pad_rows
 from metaest.learners._base import State
 
-#: A column of whole numbers with at most so many different ones may be codes of categories.
-_MAX_LEVELS = 20
+#: Stands for a missing category; the codes of others are not negative.
+_NO_CATEGORY = -1.0
 
 #: Values beyond are as large as this, so that their squares are finite.
 _LARGEST = 1e100
@@ -31,10 +31,13 @@ class _Terms(NamedTuple):
 
 
 def fit_companions(support: Support, n_trees: int) -> State:
-    """Fit a logistic regression and extremely randomised trees to each of B tasks.
+    """Fit a logistic regression and a forest to each of B tasks.
 
-    Missing values become the median. Whole numbers of few different values enter the
-    regression twice, as a number and as one indicator per value, since they may be codes.
+    Half of the forest are extremely randomised trees, which are better in very small tables, the
+    other half those of a random forest.
+
+    Missing numbers become the median, and missing categories one of their own. Each category
+    is an indicator in the regression; trees split at codes.
 
     Parameters
     ----------
@@ -49,41 +52,48 @@ def fit_companions(support: Support, n_trees: int) -> State:
     References
     ----------
     Geurts, Ernst and Wehenkel, Extremely randomized trees, Machine Learning 2006.
+    Breiman, Random forests, Machine Learning 2001.
     """
     assert support.class_mask is not None
+    n_classes = support.class_mask.shape[1]
+    x = support.x.flatten(2)
+    categorical = support.categorical
+    if categorical is None:
+        categorical = torch.zeros(len(x), x.shape[2], dtype=torch.bool)
     states = []
-    for x, y, mask, present in zip(
-        support.x.flatten(2), support.y, support.mask, support.class_mask, strict=True
-    ):
-        rows = x[mask].detach().cpu().double().numpy()
-        states.append(_fit(rows, y[mask].cpu().numpy(), len(present), n_trees))
+    for rows, y, mask, flags in zip(x, support.y, support.mask, categorical, strict=True):
+        X = rows[mask].detach().cpu().double().numpy()
+        states.append(_fit(X, y[mask].cpu().numpy(), n_classes, n_trees, flags.cpu().numpy()))
     stacked = {name: pad_rows([state[name] for state in states])[0] for name in states[0]}
     return {name: value.to(support.x.device) for name, value in stacked.items()}
 
 
 def predict_companions(state: State, x: Tensor) -> Tensor:
-    """Mean of the two classifiers' probabilities: (B, Q, F) -> (B, Q, C)."""
+    """Mean of the probabilities of regression and forest: (B, Q, F) -> (B, Q, C)."""
     x = x.double()
-    x = torch.where(x.isfinite(), x, state["median"].unsqueeze(1)).clamp(-_LARGEST, _LARGEST)
+    x = torch.where(x.isfinite(), x, state["fill"].unsqueeze(1)).clamp(-_LARGEST, _LARGEST)
     return (_predict_linear(state, x) + _predict_trees(state, x)) / 2
 
 
-def _fit(X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int) -> dict[str, Tensor]:
+def _fit(
+    X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int, categorical: np.ndarray
+) -> dict[str, Tensor]:
     X = np.where(np.isfinite(X), X, np.nan).clip(-_LARGEST, _LARGEST)
-    present = np.isfinite(X).any(0)
-    median = np.zeros(X.shape[1])
-    median[present] = np.nanmedian(X[:, present], axis=0)
-    X = np.where(np.isfinite(X), X, median)
-    parts = {
-        "median": median,
-        **_fit_linear(X, y, n_classes),
-        **_fit_trees(X, y, n_classes, n_trees),
-    }
+    numeric = np.isfinite(X).any(0) & ~categorical
+    fill = np.where(categorical, _NO_CATEGORY, 0.0)
+    fill[numeric] = np.nanmedian(X[:, numeric], axis=0)
+    X = np.where(np.isfinite(X), X, fill)
+    order = np.lexsort((y, *X.T))  # what is drawn from the rows must not depend on their order
+    X, y = X[order], y[order]
+    linear = _fit_linear(X, y, n_classes, categorical)
+    parts = {"fill": fill, **linear, **_fit_trees(X, y, n_classes, n_trees)}
     return {name: torch.from_numpy(value) for name, value in parts.items()}
 
 
-def _fit_linear(X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, np.ndarray]:
-    terms = _choose_terms(X)
+def _fit_linear(
+    X: np.ndarray, y: np.ndarray, n_classes: int, categorical: np.ndarray
+) -> dict[str, np.ndarray]:
+    terms = _choose_terms(X, categorical)
     model = LogisticRegression(max_iter=300)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in 300 steps
@@ -104,21 +114,20 @@ def _fit_linear(X: np.ndarray, y: np.ndarray, n_classes: int) -> dict[str, np.nd
     }
 
 
-def _choose_terms(X: np.ndarray) -> _Terms:
-    column, center, scale = [], [], []
+def _choose_terms(X: np.ndarray, categorical: np.ndarray) -> _Terms:
+    """Scale each column of numbers that varies; make an indicator of each category."""
+    # Never empty: the first is an indicator of a value that no column has.
+    column, center, scale = [0], [10 * _LARGEST], [0.0]
     for j in range(X.shape[1]):
         levels = np.unique(X[:, j])
-        if len(levels) == 1:
-            continue
-        column.append(j)
-        center.append(X[:, j].mean())
-        scale.append(X[:, j].std())
-        if 2 < len(levels) <= min(_MAX_LEVELS, len(X) // 2) and (levels == levels.round()).all():
+        if categorical[j]:
             column += [j] * len(levels)
             center += levels.tolist()
             scale += [0.0] * len(levels)
-    if not column:  # no column tells anything
-        column, center, scale = [0], [0.0], [1.0]
+        elif len(levels) > 1:
+            column.append(j)
+            center.append(X[:, j].mean())
+            scale.append(X[:, j].std())
     return _Terms(np.array(column), np.array(center), np.array(scale))
 
 
@@ -130,9 +139,13 @@ def _expand(X: np.ndarray, terms: _Terms) -> np.ndarray:
 
 def _fit_trees(X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int) -> dict[str, np.ndarray]:
     """Fit trees; write them as tables of nodes, a leaf being its own child."""
-    forest = ExtraTreesClassifier(n_trees, random_state=0)
-    forest.fit(_as_float32(X), y)
-    trees = [member.tree_ for member in forest.estimators_]
+    kinds = (ExtraTreesClassifier, RandomForestClassifier)
+    forests = [
+        kind(n, random_state=0).fit(_as_float32(X), y)
+        for kind, n in zip(kinds, (n_trees - n_trees // 2, n_trees // 2), strict=True)
+        if n > 0
+    ]
+    trees = [member.tree_ for forest in forests for member in forest.estimators_]
     size = max(tree.node_count for tree in trees)
     own = np.arange(size)
     nodes = np.zeros((len(trees), size, 2))  # column, threshold
@@ -146,7 +159,7 @@ def _fit_trees(X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int) -> di
         for side, children in enumerate((tree.children_left, tree.children_right)):
             child[number, :n, side] = np.where(inner, children, own[:n])
         shares = tree.value[:, 0] / tree.value[:, 0].sum(-1, keepdims=True)
-        value[number, :n][:, forest.classes_] = shares
+        value[number, :n][:, forests[0].classes_] = shares
     depth = np.full(1, max(tree.max_depth for tree in trees))
     by_node = {"nodes": nodes, "child": child, "value": value}  # nodes first: they are padded
     return {name: array.swapaxes(0, 1).copy() for name, array in by_node.items()} | {"depth": depth}

@@ -28,8 +28,8 @@ _CELLS_AT_ONCE = 2**18
 #: What the state's names of the companions begin with.
 _COMPANION = "companion_"
 
-#: Probabilities are at least this before their logarithm.
-_LEAST = 1e-9
+#: Probabilities are at least this before their logarithm: no single voice rules a class out.
+_LEAST = 1e-6
 
 #: Parameters that are sizes of the network.
 _SIZES = ("n_outputs", "cell_width", "row_width", "n_inducing", "n_row_layers", "n_layers")
@@ -59,12 +59,13 @@ class InContextTransformer(Learner):
         likely outputs win (error-correcting output codes).
     temperature : float, default=1.0
         The averaged log-probabilities are divided by it.
-    companions : float, default=0.5
-        Share that two classical classifiers, fitted to the support rows, have in the
-        probabilities: a logistic regression and extremely randomised trees, in equal parts.
-        Small tables are where they are good, too, and they err elsewhere. 0: the network alone.
-    n_trees : int, default=100
-        Trees among them.
+    companions : float, default=0.6
+        Share that classical classifiers, fitted to the support rows, have in the answer: a
+        logistic regression and a forest, in equal parts. Small tables are where they are good,
+        too, and they err elsewhere. The answer is the weighted mean of the logarithms of the
+        network's probabilities and theirs. 0: the network alone.
+    n_trees : int, default=128
+        Trees of the forest.
     max_rows : int, default=10000
         Most support rows; attention takes memory for each, and time for each pair.
     n_outputs : int, default=10
@@ -113,8 +114,8 @@ class InContextTransformer(Learner):
         *,
         n_estimators: int = 4,
         temperature: float = 1.0,
-        companions: float = 0.5,
-        n_trees: int = 100,
+        companions: float = 0.6,
+        n_trees: int = 128,
         max_rows: int = 10_000,
         n_outputs: int = 10,
         cell_width: int = 32,
@@ -164,9 +165,10 @@ class InContextTransformer(Learner):
             k.removeprefix(_COMPANION): v for k, v in state.items() if k.startswith(_COMPANION)
         }
         shares = predict_companions(fitted, query_x.flatten(2))  # (B, Q, C)
-        own = logits.double().softmax(-1)
-        mixed = (1 - self.companions) * own + self.companions * shares
-        return mask_logits(mixed.clamp(min=_LEAST).log(), state["class_mask"])
+        theirs = shares.clamp(min=_LEAST).log()
+        own = logits.double().log_softmax(-1).clamp(min=math.log(_LEAST))
+        mixed = (1 - self.companions) * own + self.companions * theirs
+        return mask_logits(mixed, state["class_mask"])
 
     def _answer(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
         """Return the network's own logits: (B, Q, C)."""
