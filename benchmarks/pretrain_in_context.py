@@ -11,6 +11,9 @@ where there are any) into the package. FOLDER/log.jsonl has a line every 50 step
 loss, rate, CPU seconds, and now and then the area under the curve on fixed synthetic tasks and on
 the real data sets for choices (every second one of $METAEST_DATA/openml by data id).
 
+benchmarks/checkpoints holds the state that the shipped weights came from (before the decay; moments
+in half precision): copy the folder and go on from there.
+
 On a GPU: --device cuda --rows 40000 --workers 12 --size base.
 """
 
