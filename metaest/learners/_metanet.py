@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -17,6 +16,10 @@ from metaest.learners._base import Learner, LearnerNet, State, masked_mean, one_
 from metaest.learners._execute import encode
 from metaest.learners._head import apply_head, prototype_head
 from metaest.nets import NetSpec
+from metaest.nets._coordinatewise import log_scaled
+
+#: Gradients below exp of minus this count as small.
+_SMALLEST = 7.0
 
 _SIZE = Interval(Integral, 1, None, closed="left")
 
@@ -127,8 +130,8 @@ class _FastWeights(nn.Module):
         self.network = nn.Sequential(first, nn.Tanh(), last)
 
     def forward(self, gradient: Tensor) -> Tensor:
-        nothing = self.network(_log_scaled(gradient.new_zeros(())))  # (1,)
-        change = self.network(_log_scaled(gradient)) - nothing  # 0 where the gradient is
+        nothing = self.network(log_scaled(gradient.new_zeros(()), _SMALLEST))  # (1,)
+        change = self.network(log_scaled(gradient, _SMALLEST)) - nothing  # 0 where the gradient is
         return change.squeeze(-1) - self.log_rate.exp() * gradient
 
 
@@ -165,16 +168,3 @@ def _represent(module: LearnerNet, features: Tensor, fast: Tensor) -> Tensor:
 def _unit(rows: Tensor) -> Tensor:
     """Scale rows to length 1; with second derivatives, also for rows of zeros."""
     return rows / (rows.square().sum(-1, keepdim=True) + 1e-12).sqrt()
-
-
-def _log_scaled(values: Tensor) -> Tensor:
-    """Split numbers of any magnitude into two of order 1: (...) -> (..., 2).
-
-    References
-    ----------
-    Andrychowicz et al., Learning to learn by gradient descent by gradient descent, NeurIPS 2016,
-    appendix A, with p = 7.
-    """
-    p = 7.0
-    size = values.abs().clamp(min=math.exp(-p)).log() / p
-    return torch.stack([size, (values * math.exp(p)).clamp(-1, 1)], -1)

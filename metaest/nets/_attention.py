@@ -200,64 +200,6 @@ class SAB(nn.Module):
         return self.block(x, x, _as_keys(mask))
 
 
-class ISAB(nn.Module):
-    """Set attention through m inducing points I, ``MAB(X, MAB(I, X))``: linear in the rows.
-
-    Parameters
-    ----------
-    n_features : int
-    n_inducing : int, default=16
-        Number m of the points.
-    n_heads, head_size : int
-        See :class:`MultiheadAttention`.
-
-    References
-    ----------
-    Lee et al., Set Transformer, ICML 2019, eq. 9-10.
-    """
-
-    def __init__(
-        self, n_features: int, n_inducing: int = 16, *, n_heads: int = 4, head_size: int = 16
-    ) -> None:
-        super().__init__()
-        self.inducing = nn.Parameter(torch.randn(n_inducing, n_features))  # (m, d)
-        self.gather = MAB(n_features, n_features, n_heads=n_heads, head_size=head_size)
-        self.spread = MAB(n_features, n_features, n_heads=n_heads, head_size=head_size)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(..., n, n_features) -> the same; `mask` (..., n) is True at real rows."""
-        return self.spread(x, self.gather(self.inducing, x, _as_keys(mask)))
-
-
-class PMA(nn.Module):
-    """Pooling by attention: k learned seeds S attend to a set, ``MAB(S, rFF(Z))``.
-
-    Parameters
-    ----------
-    n_features : int
-    n_seeds : int, default=1
-        Number k of the seeds and of the rows that come out.
-    n_heads, head_size : int
-        See :class:`MultiheadAttention`.
-
-    References
-    ----------
-    Lee et al., Set Transformer, ICML 2019, eq. 11.
-    """
-
-    def __init__(
-        self, n_features: int, n_seeds: int = 1, *, n_heads: int = 4, head_size: int = 16
-    ) -> None:
-        super().__init__()
-        self.seeds = nn.Parameter(torch.randn(n_seeds, n_features))  # (k, d)
-        self.feedforward = _feedforward(n_features, n_heads * head_size)
-        self.block = MAB(n_features, n_features, n_heads=n_heads, head_size=head_size)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(..., n, n_features) -> (..., k, n_features); `mask` (..., n) is True at real rows."""
-        return self.block(self.seeds, self.feedforward(x), _as_keys(mask))
-
-
 def _feedforward(n_features: int, n_hidden: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_features)
