@@ -106,7 +106,7 @@ def test_window_gradient_is_the_derivative_with_constant_gradients() -> None:
         values.append(float(_unrolled(rule, loss_of, start, {"theta": None}, 1)[0].detach()))
         with torch.no_grad():
             weight[0, 0] -= step
-    assert found == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
+    assert found == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-3)  # of numbers near 1e-7
 
 
 def test_same_seed_same_rule() -> None:

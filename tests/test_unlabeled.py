@@ -37,7 +37,7 @@ def test_learns_without_labels(method: str) -> None:
     X, _ = make_correlated(40, seed=1)
     clusters = {"features": PCA(2).fit_transform(X), "n_clusters": 40, "min_rows": 4}
     tasks = TaskSet.from_unlabeled(X, method=method, **clusters)
-    clf = MetaFewShotClassifier(n_shots=1, n_queries=3, n_episodes=1600, random_state=0)
+    clf = MetaFewShotClassifier("protonet", n_shots=1, n_queries=3, n_episodes=1600, random_state=0)
     untrained = accuracy(clf)
     assert accuracy(clf.fit_meta(tasks)) > untrained + 0.04
 
