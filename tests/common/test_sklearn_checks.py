@@ -156,14 +156,10 @@ def _params() -> Iterator[Any]:
         for number, (_, check) in enumerate(estimator_checks_generator(bare)):
             check_name = check.func.__name__
             reason = expected_failures(cls, name, mode).get(check_name)
-            yield pytest.param(
-                cls,
-                name,
-                mode,
-                check,
-                id=f"{cls._kind}-{name}-{mode}-{check_name}-{number}",
-                marks=[] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)],
-            )
+            marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+            marks += [pytest.mark.slow] if mode == "meta" else []  # all of them together are
+            test_id = f"{cls._kind}-{name}-{mode}-{check_name}-{number}"
+            yield pytest.param(cls, name, mode, check, id=test_id, marks=marks)
 
 
 @pytest.mark.parametrize(("cls", "name", "mode", "check"), list(_params()))
