@@ -187,5 +187,5 @@ def predict_tables(net: torch.nn.Module, table: Tables, device: str) -> np.ndarr
     """Return the probabilities of the query rows: (B, Q, N_SLOTS)."""
     x, y, n = table.x.to(device), table.y.to(device), table.n_support
     mask = torch.ones(y[:, :n].shape, dtype=torch.bool, device=device)
-    state = net.read(x[:, :n], y[:, :n], mask, table.class_mask.to(device))
-    return net(state, x[:, n:]).double().softmax(-1).cpu().numpy()
+    state = net.read(x[:, :n], y[:, None, :n], mask, table.class_mask.to(device).unsqueeze(1))
+    return net(state, x[:, n:]).squeeze(1).double().softmax(-1).cpu().numpy()

@@ -84,8 +84,9 @@ class Run:
         x, y = tables.x.to(device), tables.y.to(device)
         mask = torch.ones_like(y[:, :n], dtype=torch.bool)
         with torch.autocast(device, torch.bfloat16, enabled=self.options.bf16):
-            state = self.net.read(x[:, :n], y[:, :n], mask, tables.class_mask.to(device))
-            logits = self.net(state, x[:, n:])
+            class_mask = tables.class_mask.to(device)
+            state = self.net.read(x[:, :n], y[:, None, :n], mask, class_mask.unsqueeze(1))
+            logits = self.net(state, x[:, n:]).squeeze(1)
         return F.cross_entropy(logits.float().flatten(0, 1), y[:, n:].flatten())
 
     def save(self, path: Path) -> None:

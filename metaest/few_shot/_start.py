@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,16 +46,22 @@ def pretrained_state(learner: Learner, row_shape: tuple[int, ...]) -> MetaState 
     """Return the weights that come with the package, where they fit the learner."""
     if not isinstance(learner, InContextTransformer) or len(row_shape) != 1:
         return None
+    state = _shipped_state(row_shape)
+    sizes = state.learner.network_parameters()
+    return state if learner.network_parameters() == sizes else None
+
+
+@lru_cache(maxsize=8)
+def _shipped_state(row_shape: tuple[int, ...]) -> MetaState:
+    """Return the shipped weights, for rows of this shape; the same object again where it can."""
     shipped = load_in_context()
-    state = MetaState(
+    return MetaState(
         learner=InContextTransformer(**shipped.parameters),
         spec=NetSpec(row_shape, "classification"),
         weights=shipped.weights,
         source="pretrained",
         versions=shipped.metadata,
     )
-    sizes = state.learner.network_parameters()
-    return state if learner.network_parameters() == sizes else None
 
 
 def starting_state(

@@ -7,7 +7,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
@@ -21,9 +20,7 @@ from metaest.learners._constraints import POSITIVE
 from metaest.learners._in_context_members import assign_slots, class_ranks, combine
 from metaest.nets import NetSpec
 from metaest.nets._in_context import InContextNet
-
-#: Cells that the passes made together may have; each takes about a kilobyte.
-_CELLS_AT_ONCE = 2**18
+from metaest.nets._in_context_parts import predict_in_parts, read_in_parts
 
 #: What the state's names of the companions begin with.
 _COMPANION = "companion_"
@@ -174,14 +171,7 @@ class InContextTransformer(Learner):
         """Return the network's own logits: (B, Q, C)."""
         slots, member_mask = state["slots"], state["member_mask"]
         read = {k.removeprefix("net_"): v for k, v in state.items() if k.startswith("net_")}
-        query_x = _per_pass(query_x.flatten(2), slots.shape[1])  # (B M, Q, F)
-        read = {k: v.flatten(0, 1) for k, v in read.items()}
-        parts = [
-            module.network({k: v[rows] for k, v in read.items()}, query_x[rows])
-            for rows in _chunks(query_x)
-        ]
-        logits = torch.cat(parts)
-        logits = logits.unflatten(0, slots.shape[:2])  # (B, M, Q, outputs)
+        logits = predict_in_parts(module.network, read, query_x.flatten(2))  # (B, M, Q, outputs)
         logits = combine(logits, slots, member_mask) / self.temperature  # (B, Q, C)
         return mask_logits(logits, state["class_mask"])
 
@@ -195,7 +185,7 @@ class InContextTransformer(Learner):
         return query_losses(self._answer(module, state, batch.query_x), batch).mean()
 
     def _read(self, module: LearnerNet, support: Support, n_estimators: int) -> State:
-        """Read the support rows of B tasks in M passes; the state's tensors are (B, M, ...)."""
+        """Read the support rows of B tasks in M passes."""
         assert support.class_mask is not None
         n_rows = int(support.mask.sum(1).max())
         if n_rows > self.max_rows:
@@ -213,27 +203,7 @@ class InContextTransformer(Learner):
         present = support.class_mask.unsqueeze(1).expand(slots.shape)
         used = used.scatter_reduce(2, slots, present.to(slots.dtype), "amax") > 0
 
-        passes = [
-            _per_pass(x, n_members),
-            y.flatten(0, 1),
-            _per_pass(support.mask, n_members),
-            used.flatten(0, 1),
-        ]
-        parts = [module.network.read(*[v[rows] for v in passes]) for rows in _chunks(passes[0])]
-        state = {
-            f"net_{k}": torch.cat([part[k] for part in parts]).unflatten(0, slots.shape[:2])
-            for k in parts[0]
-        }
+        read = read_in_parts(module.network, x, y, support.mask, used)
+        state = {f"net_{k}": v for k, v in read.items()}
         own = {"slots": slots, "member_mask": member_mask, "class_mask": support.class_mask}
         return state | own
-
-
-def _per_pass(values: Tensor, n_passes: int) -> Tensor:
-    """Repeat each task's values: (B, ...) -> (B M, ...)."""
-    return values.unsqueeze(1).expand(-1, n_passes, *values.shape[1:]).flatten(0, 1)
-
-
-def _chunks(x: Tensor) -> list[slice]:
-    """Split the passes (B M, n, F): none in training, else as many parts as bound the memory."""
-    step = len(x) if torch.is_grad_enabled() else max(1, _CELLS_AT_ONCE // max(1, x[0].numel()))
-    return [slice(start, start + step) for start in range(0, len(x), step)]

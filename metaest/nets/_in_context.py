@@ -16,6 +16,9 @@ from metaest.nets._in_context_layers import Block, ColumnBlock, Vote
 
 _M = TypeVar("_M", bound=nn.Module)
 
+#: What the names of the state's tensors begin with that all passes share.
+SHARED = ("column_", "mask", "log_rows")
+
 
 class InContextNet(nn.Module):
     """Predict rows of a table from its labelled rows, in one forward pass.
@@ -94,51 +97,53 @@ class InContextNet(nn.Module):
         self.votes = _stack(Vote(row_width, weight) for weight in (0.3, 0.0))
 
     def read(self, x: Tensor, y: Tensor, mask: Tensor, class_mask: Tensor) -> dict[str, Tensor]:
-        """Read the labelled rows of B tables.
+        """Read the labelled rows of B tables, each in M passes with other labels.
 
         Parameters
         ----------
         x : Tensor of shape (B, S, F)
             Not finite: missing.
-        y : Tensor of int64, shape (B, S)
+        y : Tensor of int64, shape (B, M, S)
             Class slots.
         mask : Tensor of bool, shape (B, S)
-        class_mask : Tensor of bool, shape (B, C)
+        class_mask : Tensor of bool, shape (B, M, C)
             Slots in use.
 
         Returns
         -------
-        dict of Tensor, each of shape (B, ...)
-            What :meth:`forward` needs.
+        dict of Tensor
+            What :meth:`forward` needs: of shape (B, ...) the `SHARED` ones, else (B, M, ...).
         """
+        n_passes, n_columns = y.shape[1], x.shape[2]
         statistics = column_statistics(x, mask)
-        features = cell_features(x, statistics, own=1).to(self.tokens.dtype)  # (B, F, S, k)
-        members = F.one_hot(y, self.n_classes).to(features.dtype) * mask.unsqueeze(-1)  # (B, S, C)
-        additive, scores = self.additive.summary(features, members, statistics["usable"])
-        per_column = [_repeat(t, x.shape[2]) for t in (members, mask, members.sum(1))]
-        state = {f"column_{k}": v for k, v in statistics.items()}
-        state |= {f"additive_{k}": v for k, v in additive.items()}
-        cells = self.cell(features).flatten(0, 1)  # (B F, S, d)
+        shared = {f"column_{k}": v for k, v in statistics.items()}
+        shared |= {"mask": mask, "log_rows": (mask.sum(1).clamp(min=1) / 64).log()}
+        features, cells, usable = self._cells(x, statistics, 1, n_passes)
+        mask, log_rows = _repeat(mask, n_passes), _repeat(shared["log_rows"], n_passes)
+        # From here on, of each pass: B M in all.
+        members = F.one_hot(y.flatten(0, 1), self.n_classes).to(features.dtype)
+        members = members * mask.unsqueeze(-1)  # (B M, S, C)
+        additive, scores = self.additive.summary(features, members, usable)
+        per_column = [_repeat(t, n_columns) for t in (members, mask, members.sum(1))]
+        state = {f"additive_{k}": v for k, v in additive.items()}
         for number, block in enumerate(self.columns):
             found, kept = block.summary(cells, *per_column)
             cells = block(cells, found, kept)
-            state[f"summary_{number}"] = found.unflatten(0, (-1, x.shape[2]))
-            state[f"summary_mask_{number}"] = kept.unflatten(0, (-1, x.shape[2]))
-        rows = self._rows(cells.unflatten(0, (-1, x.shape[2])), statistics["usable"])  # (B, S, r)
+            state[f"summary_{number}"] = found.unflatten(0, (-1, n_columns))
+            state[f"summary_mask_{number}"] = kept.unflatten(0, (-1, n_columns))
+        rows = self._rows(cells.unflatten(0, (-1, n_columns)), usable)  # (B M, S, r)
         state["keys_0"] = self.votes[0].keys(rows)
-        hidden = rows + self.scores(scores) + members @ self.label  # (B, S, r)
-        log_rows = (mask.sum(1).clamp(min=1) / 64).log()  # (B,)
+        hidden = rows + self.scores(scores) + members @ self.label  # (B M, S, r)
         for number, layer in enumerate(self.layers):
-            context = layer.keys_and_values(hidden)  # (B, S, 2 r)
+            context = layer.keys_and_values(hidden)  # (B M, S, 2 r)
             state[f"context_{number}"] = context
             hidden = layer(hidden, context, mask, self._sharpen(number, log_rows))
         state["keys_1"] = self.votes[1].keys(hidden)
-        return state | {
-            "members": members, "mask": mask, "class_mask": class_mask, "log_rows": log_rows
-        }  # fmt: skip
+        state |= {"members": members, "class_mask": class_mask.flatten(0, 1)}
+        return shared | {k: v.unflatten(0, (-1, n_passes)) for k, v in state.items()}
 
     def forward(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Predict rows of B tables that were read.
+        """Predict rows of B tables that were read in M passes.
 
         Parameters
         ----------
@@ -148,34 +153,46 @@ class InContextNet(nn.Module):
 
         Returns
         -------
-        Tensor of shape (B, Q, C)
+        Tensor of shape (B, M, Q, C)
             Logits; far below all others for classes that are not there.
         """
-        statistics = _part(state, "column_")
-        features = cell_features(x, statistics, own=0).to(self.tokens.dtype)  # (B, F, Q, k)
-        scores = self.additive(features, _part(state, "additive_"))  # (B, Q, C)
-        cells = self.cell(features).flatten(0, 1)  # (B F, Q, d)
+        n_passes = state["class_mask"].shape[1]
+        features, cells, usable = self._cells(x, _part(state, "column_"), 0, n_passes)
+        mask, log_rows = (_repeat(state[name], n_passes) for name in ("mask", "log_rows"))
+        state = {k: v.flatten(0, 1) for k, v in state.items() if not k.startswith(SHARED)}
+        scores = self.additive(features, _part(state, "additive_"))  # (B M, Q, C)
         for number, block in enumerate(self.columns):
             found, kept = state[f"summary_{number}"], state[f"summary_mask_{number}"]
             cells = block(cells, found.flatten(0, 1), kept.flatten(0, 1))
-        rows = self._rows(cells.unflatten(0, (-1, x.shape[2])), statistics["usable"])  # (B, Q, r)
+        rows = self._rows(cells.unflatten(0, (-1, x.shape[2])), usable)  # (B M, Q, r)
         hidden = rows + self.scores(scores)
-        voters = state["members"], state["mask"]
+        voters = state["members"], mask
         logits = self.additive_weight * scores + self.votes[0](rows, state["keys_0"], *voters)
         for number, layer in enumerate(self.layers):
-            scale = self._sharpen(number, state["log_rows"])
-            hidden = layer(hidden, state[f"context_{number}"], state["mask"], scale)
+            scale = self._sharpen(number, log_rows)
+            hidden = layer(hidden, state[f"context_{number}"], mask, scale)
         logits = logits + self.votes[1](hidden, state["keys_1"], *voters)
         logits = logits + self.head(self.norm(hidden))
-        return mask_logits(logits, state["class_mask"])
+        return mask_logits(logits, state["class_mask"]).unflatten(0, (-1, n_passes))
+
+    def _cells(
+        self, x: Tensor, statistics: dict[str, Tensor], own: int, n_passes: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Describe cells once for all passes: features, vectors, and which columns count.
+
+        (B, N, F) -> (B M, F, N, k), (B M F, N, d) and (B M, F).
+        """
+        features = cell_features(x, statistics, own).to(self.tokens.dtype)  # (B, F, N, k)
+        parts = features, self.cell(features), statistics["usable"]
+        features, cells, usable = (_repeat(part, n_passes) for part in parts)
+        return features, cells.flatten(0, 1), usable
 
     def _rows(self, cells: Tensor, usable: Tensor) -> Tensor:
         """Turn rows of cells into vectors: (B, F, N, d) -> (B, N, r)."""
         n_tasks, _, n_rows, width = cells.shape
         n_tokens = len(self.tokens)
-        cells = cells.transpose(1, 2).flatten(0, 1)  # (B N, F, d)
-        tokens = self.tokens.to(cells.dtype).expand(len(cells), -1, -1)  # (B N, T, d)
-        x = torch.cat([tokens, cells], 1)  # (B N, T + F, d)
+        tokens = self.tokens.to(cells.dtype).expand(n_tasks, n_rows, -1, -1)
+        x = torch.cat([tokens, cells.transpose(1, 2)], 2).flatten(0, 1)  # (B N, T + F, d)
         mask = torch.cat([torch.ones_like(usable[:, :1]).expand(-1, n_tokens), usable], 1)
         mask = _repeat(mask, n_rows)
         for layer in self.row_layers:
@@ -200,5 +217,5 @@ def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _repeat(values: Tensor, times: int) -> Tensor:
-    """Give each of `times` columns or rows its task's values: (B, ...) -> (B times, ...)."""
+    """Give each of `times` passes, columns or rows its task's values: B -> B times."""
     return values.unsqueeze(1).expand(-1, times, *values.shape[1:]).flatten(0, 1)

@@ -1,7 +1,8 @@
 """Layers of the in-context network: attention by plain matrix products, norms, gates.
 
 ``scaled_dot_product_attention`` is slow on a CPU for sequences as short as a small table
-(backward five times slower than two batched products were measured), so it is not used.
+(backward five times slower than two batched products were measured). It is used where no gradient
+is wanted and there are many rows: there it takes a third of the time, and no memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 
 from metaest._torch import MASKED_LOGIT
 
-#: Scores that one attention may hold at once where no gradient is wanted.
+#: Without gradients, torch attends to at least this many rows.
+_MANY = 64
+
+#: Scores that one vote may hold at once where no gradient is wanted.
 _SCORES_AT_ONCE = 2**25
 
 #: Below this share of the votes there is nothing more to say against a class.
@@ -57,29 +61,30 @@ class Attention(nn.Module):
         -------
         Tensor of shape (n, L, d)
         """
-        n_scores = len(x) * self.n_heads * keys_and_values.shape[1]  # of a row
-        step = max(1, _SCORES_AT_ONCE // n_scores)
-        if torch.is_grad_enabled() or x.shape[1] <= step:
-            return self._attend(x, keys_and_values, mask, scale)
-        parts = [self._attend(part, keys_and_values, mask, scale) for part in x.split(step, 1)]
-        return torch.cat(parts, 1)
-
-    def _attend(
-        self, x: Tensor, keys_and_values: Tensor, mask: Tensor | None, scale: Tensor | None
-    ) -> Tensor:
         n, length, width = x.shape
         heads = (self.n_heads, width // self.n_heads)
         key, value = keys_and_values.unflatten(-1, (2, *heads)).unbind(-3)
         query = self.query(x).unflatten(-1, heads).transpose(1, 2)  # (n, h, L, e)
-        key, value = key.permute(0, 2, 3, 1), value.transpose(1, 2)  # (n, h, e, K), (n, h, K, e)
+        key, value = key.transpose(1, 2), value.transpose(1, 2)  # (n, h, K, e)
         query = query * heads[1] ** -0.5
         if scale is not None:
             query = query * scale.to(query.dtype)[:, :, None, None]
-        scores = query @ key  # (n, h, L, K)
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, None], MASKED_LOGIT)
-        mixed = scores.softmax(-1).to(value.dtype) @ value  # (n, h, L, e)
+        mixed = _attend(query, key, value, mask)
         return self.out(mixed.transpose(1, 2).reshape(n, length, width))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Mix the values by softmax of the products: (n, h, L, e) and (n, h, K, e) -> (n, h, L, e)."""
+    if not torch.is_grad_enabled():
+        if mask is not None and bool(mask.all()):
+            mask = None
+        if key.shape[2] >= _MANY:
+            kept = None if mask is None else mask[:, None, None]
+            return F.scaled_dot_product_attention(query, key, value, kept, scale=1.0)
+    scores = query @ key.transpose(2, 3)  # (n, h, L, K)
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None], MASKED_LOGIT)
+    return scores.softmax(-1).to(value.dtype) @ value
 
 
 class Block(nn.Module):

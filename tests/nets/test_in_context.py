@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import percentileofscore
 
+from metaest.nets import _in_context_parts
 from metaest.nets._in_context import InContextNet
 from metaest.nets._in_context_additive import AdditiveScores
 from metaest.nets._in_context_cells import N_CELL_FEATURES, cell_features, column_statistics
 from metaest.nets._in_context_layers import Attention, ColumnBlock, Vote
+from metaest.nets._in_context_parts import predict_in_parts, read_in_parts
 
 DOUBLE = torch.float64
 
@@ -73,6 +75,17 @@ def test_attention_is_torchs() -> None:
     expected = layer.out(mixed.transpose(1, 2).flatten(2))
     found = layer(x, layer.keys_and_values(context), mask, scale)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_keys", [5, 100])  # few rows, and enough for torch's own attention
+def test_attention_is_the_same_with_and_without_gradients(n_keys: int) -> None:
+    torch.manual_seed(0)
+    layer = Attention(8, 2).double()
+    x, context = draw(3, 4, 8), layer.keys_and_values(draw(3, n_keys, 8, seed=1))
+    for mask in (draw(3, n_keys, seed=2) > 0, torch.ones(3, n_keys, dtype=torch.bool)):
+        expected = layer(x, context, mask)
+        with torch.no_grad():
+            torch.testing.assert_close(layer(x, context, mask), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_votes_are_shares_of_similar_rows() -> None:
@@ -146,9 +159,25 @@ def test_any_number_of_rows_and_columns() -> None:
     net = InContextNet(n_classes=3, cell_width=8, row_width=16, n_layers=1)
     for n_rows, n_columns in ((1, 1), (3, 40), (50, 2)):
         x, y = torch.randn(2, n_rows, n_columns), torch.zeros(2, n_rows, dtype=torch.int64)
-        used = torch.tensor([[True, True, False]] * 2)
-        state = net.read(x, y, torch.ones_like(y, dtype=torch.bool), used)
+        used = torch.tensor([[[True, True, False]]] * 2)
+        state = net.read(x, y.unsqueeze(1), torch.ones_like(y, dtype=torch.bool), used)
         logits = net(state, torch.randn(2, 5, n_columns))
-        assert logits.shape == (2, 5, 3)
+        assert logits.shape == (2, 1, 5, 3)
         assert logits.isfinite().all()
         assert (logits.softmax(-1)[..., 2] == 0).all()
+
+
+@pytest.mark.parametrize("cells", [1, 60, 150, 10**6])  # a pass, two, a task, and all at once
+def test_passes_in_parts_are_single_passes(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = InContextNet(n_classes=3, cell_width=8, row_width=16, n_layers=2).double()
+    x, query, mask = draw(2, 9, 3), draw(2, 4, 3, seed=1), torch.ones(2, 9, dtype=torch.bool)
+    mask[1, 7:] = False
+    y = torch.randint(3, (2, 4, 9), generator=torch.Generator().manual_seed(0))
+    used = torch.ones(2, 4, 3, dtype=torch.bool)
+    singles = [net(net.read(x, y[:, [m]], mask, used[:, [m]]), query) for m in range(4)]
+    monkeypatch.setattr(_in_context_parts, "_CELLS_AT_ONCE", cells)
+    with torch.no_grad():
+        state = read_in_parts(net, x, y, mask, used)
+        found = predict_in_parts(net, state, query)
+    torch.testing.assert_close(found, torch.cat(singles, 1), rtol=1e-9, atol=1e-9)
