@@ -3,13 +3,15 @@
     METAEST_DATA=... python benchmarks/pretrain_in_context.py --checkpoint FOLDER --minutes 100
     METAEST_DATA=... python benchmarks/pretrain_in_context.py --checkpoint FOLDER --decay 10
     python benchmarks/pretrain_in_context.py --checkpoint FOLDER --export
+    python benchmarks/pretrain_in_context.py --checkpoint FOLDER --plot docs/images/pretraining.png
 
 The first starts or goes on (SIGTERM and Ctrl-C save first). The rate is constant after a warm-up;
 the second lets it fall to zero over that many minutes and keeps the result beside the undecayed
 state, from which training can still go on. The third writes the averaged weights (the decayed ones
-where there are any) into the package. FOLDER/log.jsonl has a line every 50 steps: step, tasks seen,
-loss, rate, CPU seconds, and now and then the area under the curve on fixed synthetic tasks and on
-the real data sets for choices (every second one of $METAEST_DATA/openml by data id).
+where there are any) into the package, the fourth draws the log. FOLDER/log.jsonl has a line every
+50 steps: step, tasks seen, loss, rate, CPU seconds, and now and then the area under the curve on
+fixed synthetic tasks and on the real data sets for choices (every second one of
+$METAEST_DATA/openml by data id).
 
 benchmarks/checkpoints holds the state that the shipped weights came from (before the decay; moments
 in half precision): copy the folder and go on from there.
@@ -34,6 +36,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from _common import append_json, prepare
+from _curve import draw
 from _in_context_data import Batches, Tables, score_real, score_synthetic, synthetic_tables
 from _muon import make_optimizers
 
@@ -154,7 +157,9 @@ def train(run: Run, folder: Path) -> None:
             run.save(path)
         if done or run.step % 50 == 0:
             row = {"step": run.step, "tasks": run.tasks, "cpu": round(run.cpu, 1), "lr": rate}
-            row |= {"loss": round(sum(losses) / max(1, len(losses)), 4), "time": _now()}
+            if losses:
+                row["loss"] = round(sum(losses) / len(losses), 4)
+            row["time"] = _now()
             losses.clear()
             if not stop and due("validate", 0 if done else 60 * options.validate):
                 row |= validate(run, fixed, real=not options.no_real)
@@ -206,6 +211,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--decay", type=float, default=0, help="minutes of falling rate")
     parser.add_argument("--cpu-clock", action="store_true", help="minutes are of CPU time")
     parser.add_argument("--export", action="store_true")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--name", default="in-context-1")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", default="small", choices=SIZES)
@@ -232,6 +238,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if options.export:
         export(folder, options.name)
+        return
+    if options.plot:
+        draw(folder / "log.jsonl", options.plot)
         return
     run = Run(options)
     if (folder / "checkpoint.pt").exists():

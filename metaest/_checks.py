@@ -42,9 +42,17 @@ def feature_names_of(X: Any) -> np.ndarray | None:
     return None if columns is None else np.asarray(columns, dtype=object)
 
 
-def check_rows(X: Any, label: str) -> np.ndarray:
+def check_rows(X: Any, label: str, *, gaps: bool = False) -> np.ndarray:
+    """Return X as an array of numbers, with NaN for gaps if they are allowed.
+
+    Raises
+    ------
+    TaskError
+    """
+    finite = "allow-nan" if gaps else True
+    options = {"allow_nd": True, "ensure_min_samples": 1, "ensure_all_finite": finite}
     try:
-        X = check_array(X, dtype="numeric", allow_nd=True, ensure_min_samples=1, input_name="X")
+        X = check_array(X, dtype="numeric", input_name="X", **options)
         return as_native_numbers(X)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(":.")

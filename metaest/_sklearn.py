@@ -7,6 +7,7 @@ from sklearn.model_selection._validation import _fit_and_score as fit_and_score
 from sklearn.model_selection._validation import (
     _warn_or_raise_about_fit_failures as warn_or_raise_about_fit_failures,
 )
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -25,6 +26,7 @@ __all__ = [
     "check_method_params",
     "fit_and_score",
     "fit_context",
+    "safe_indexing",
     "safe_split",
     "validate_parameter_constraints",
     "warn_or_raise_about_fit_failures",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from metaest._checks import check_episodes
-from metaest._sklearn import Interval, fit_context
+from metaest._sklearn import Interval, fit_context, safe_indexing
 from metaest._torch import draw_seed, resolve_device
 from metaest.exceptions import InvalidParameterError
 from metaest.few_shot._adapter import Adapter, Episode
@@ -34,9 +35,7 @@ from metaest.few_shot._saving import SaveMixin
 from metaest.few_shot._start import choose_learner, pretrained_state, starting_state
 from metaest.learners import Learner
 from metaest.training import MetaState, meta_train
-
-#: Highest learning rates of meta-training, from random weights and from pretrained ones.
-DEFAULT_RATE, PRETRAINED_RATE = 1e-3, 1e-4
+from metaest.training._rows import readable
 
 _RANGE = [Interval(Integral, 1, None, closed="left"), tuple, list]
 
@@ -57,7 +56,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         "n_queries": _RANGE,
         "n_episodes": [Interval(Integral, 1, None, closed="left")],
         "meta_batch_size": [Interval(Integral, 1, None, closed="left")],
-        "meta_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "meta_lr": [Interval(Real, 0, None, closed="neither")],
         "input_shape": [tuple, list, None],
         "standardize": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
@@ -90,7 +89,8 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         tasks : TaskSet, list of (X, y), or array-like of shape (n_rows, ...)
             Many tasks; or, with `y`, the rows of one pool of many classes (of one table of tasks,
             with `groups`). Rows are tables (n_rows, n_features) or images (n_rows, channels,
-            height, width), of the same shape in all tasks.
+            height, width), of the same shape in all tasks. Text, gaps, and tasks that differ in
+            their columns are for learner="in_context".
         y : array-like of shape (n_rows,), default=None
             Labels or target values.
         groups : array-like of shape (n_rows,), default=None
@@ -110,7 +110,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         Raises
         ------
         TaskError
-            If the tasks are empty, not finite, of another kind, or differ in columns.
+            If the tasks are empty, of another kind, or have what the learner cannot read.
         EpisodeError
             If they have too few classes or rows for the episodes.
 
@@ -119,17 +119,19 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         MetaTrainingWarning
             If interrupted (Ctrl-C): the best weights so far are kept.
         """
-        learner = choose_learner(self, afresh=True)
         check_checkpoint(checkpoint, self.random_state)
         seed = draw_seed(self.random_state)
         n_ways = getattr(self, "n_ways", None)
         train, held_out = prepare_tasks(
-            tasks, y, groups, validation_tasks, kind=self._kind, input_shape=self.input_shape
-        )
+            tasks, y, groups, validation_tasks,
+            kind=self._kind, input_shape=self.input_shape,
+        )  # fmt: skip
+        learner = choose_learner(self, tasks=train)
+        train, held_out = readable(train, held_out, learner)
         check_describes(learner, train.description_size)
         if held_out is None:
             train, held_out = hold_out(train, self.validation_fraction, n_ways, seed)
-        start = pretrained_state(learner, train.check_input_shape())
+        start = pretrained_state(learner, train[0].input_shape, self._kind)
         self._meta = meta_train(
             learner,
             train,
@@ -141,7 +143,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
             n_queries=self.n_queries,
             n_episodes=self.n_episodes,
             meta_batch_size=self.meta_batch_size,
-            meta_lr=self.meta_lr or (DEFAULT_RATE if start is None else PRETRAINED_RATE),
+            meta_lr=self.meta_lr,
             patience=self.patience,
             callbacks=self.callbacks,
             checkpoint=checkpoint,
@@ -272,9 +274,11 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         learner = choose_learner(self, X)
         rows, y = worker._validate(X, y, learner)
         parts = check_episodes(episodes, len(rows))
-        if self._meta is None:  # untrained networks standardise by their own support set
-            fits = ((worker.fit(rows[support], y[support]), query) for support, query in parts)
-            return [(getattr(one, "classes_", None), one._predict(rows[q])) for one, q in fits]
+        # Untrained networks standardise by their own support set, codes are those of its columns.
+        if self._meta is None or "categories_" in vars(worker):
+            take = functools.partial(safe_indexing, X)
+            fits = ((worker.fit(take(support), y[support]), query) for support, query in parts)
+            return [(getattr(one, "classes_", None), one._predict(take(q))) for one, q in fits]
         check_architecture(self._meta, self.backbone, rows.shape[1:])
         check_feature_names(self._meta, getattr(worker, "feature_names_in_", None))
         jobs, classes = [], []

@@ -162,23 +162,17 @@ def prepare_tasks(
     kind: Literal["classification", "regression"],
     input_shape: Any,
 ) -> tuple[TaskSet, TaskSet | None]:
-    """Turn the arguments of ``fit_meta`` into task sets whose rows have one shape.
+    """Turn the arguments of ``fit_meta`` into task sets.
 
     Raises
     ------
     TaskError
-        If the tasks cannot be used, or differ in the shape of a row.
+        If the tasks cannot be used.
     """
     train = _reshape(as_task_set(tasks, y, groups, kind=kind), input_shape)
-    train.check_input_shape()
     if validation_tasks is None:
         return train, None
     held_out = _reshape(as_task_set(validation_tasks, kind=kind), input_shape)
-    if held_out.input_shape != train.input_shape:
-        raise TaskError(
-            f"validation_tasks have rows of shape {held_out.input_shape}, the tasks to train on "
-            f"{train.input_shape}. Give both the same columns."
-        )
     if held_out.description_size != train.description_size:
         raise TaskError(
             f"validation_tasks have class descriptions of length {held_out.description_size}, the "

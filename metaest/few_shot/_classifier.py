@@ -51,9 +51,8 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         Episodes of meta-training, so ``n_episodes / meta_batch_size`` steps.
     meta_batch_size : int, default=16
         Episodes of a step.
-    meta_lr : float or None, default=None
-        Highest learning rate of meta-training. None: 1e-3, or 1e-4 where it goes on from
-        pretrained weights ("in_context").
+    meta_lr : float, default=1e-3
+        Highest learning rate of meta-training.
     input_shape : (channels, height, width) or None, default=None
         Shape of one row where images come as flat rows, as pipelines need them.
     standardize : bool, default=True
@@ -140,7 +139,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         n_queries: int | tuple[int, int] = 15,
         n_episodes: int = 2000,
         meta_batch_size: int = 16,
-        meta_lr: float | None = None,
+        meta_lr: float = 1e-3,
         input_shape: tuple[int, ...] | None = None,
         standardize: bool = True,
         validation_fraction: float = 0.2,

@@ -20,14 +20,17 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
     `fit_meta` meta-trains on many tasks, once and slowly; `fit` then learns one task from its
     support set, quickly; `predict` needs no support set any more. What `fit_meta` learned
     survives ``clone``, a second `fit`, grid search, pipelines, pickling and :meth:`save`.
-    Without `fit_meta`, `fit` starts from untrained weights: a baseline.
+    Without `fit_meta`, `fit` starts a table from pretrained weights; with a learner other than
+    the default, from untrained ones: a baseline.
 
     Parameters
     ----------
-    learner : str or Learner, default="maml"
-        How a task is learned: a name in :data:`metaest.learners.LEARNERS` whose class can learn
-        regression, or an object such as ``MAML(inner_steps=5)``, whose parameters are
-        ``learner__inner_steps`` in a grid.
+    learner : str or Learner, default="auto"
+        How a task is learned. "auto": a table without `fit_meta` by the pretrained network that
+        comes with the package (:class:`~metaest.learners.InContextTransformer`), which also takes
+        DataFrames with strings and gaps; all else by "maml". Or a name in
+        :data:`metaest.learners.LEARNERS` whose class can learn regression, or an object such as
+        ``MAML(inner_steps=5)``, whose parameters are ``learner__inner_steps`` in a grid.
     backbone : str or callable, default="auto"
         The network under it: "auto" (convolutions for images, an MLP for rows), "conv4", "mlp",
         "residual", or a factory ``backbone(input_shape) -> torch.nn.Module`` from
@@ -40,8 +43,8 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         Episodes of meta-training, so ``n_episodes / meta_batch_size`` steps.
     meta_batch_size : int, default=16
         Episodes of a step.
-    meta_lr : float or None, default=None
-        Highest learning rate of meta-training; None: 1e-3.
+    meta_lr : float, default=1e-3
+        Highest learning rate of meta-training.
     input_shape : (channels, height, width) or None, default=None
         Shape of one row where images come as flat rows, as pipelines need them.
     standardize : bool, default=True
@@ -110,14 +113,14 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
 
     def __init__(
         self,
-        learner: str | Learner = "maml",
+        learner: str | Learner = "auto",
         *,
         backbone: str | Callable[[tuple[int, ...]], torch.nn.Module] = "auto",
         n_shots: int | tuple[int, int] = 5,
         n_queries: int | tuple[int, int] = 15,
         n_episodes: int = 2000,
         meta_batch_size: int = 16,
-        meta_lr: float | None = None,
+        meta_lr: float = 1e-3,
         input_shape: tuple[int, ...] | None = None,
         standardize: bool = True,
         validation_fraction: float = 0.2,
@@ -170,8 +173,8 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         if variance is None:
             raise UnsupportedTaskError(
                 f"return_std=True, but {type(self.learner_).__name__} predicts no variance. Use "
-                "learner='deep_kernel_gp', or a Learner of your own whose predict returns "
-                "Gaussian(mean, variance)."
+                "learner='deep_kernel_gp' or 'in_context', or a Learner of your own whose predict "
+                "returns Gaussian(mean, variance)."
             )
         return mean.numpy(), variance.sqrt().numpy()
 

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from metaest._checks import as_native_numbers, check_no_missing
+from metaest._table_codes import TableCodes, has_categories
 from metaest.few_shot._checks import as_rows, explain_bad_values
-from metaest.few_shot._tables import TableCodes, has_categories
 
 
 def is_table(X: Any, input_shape: Any) -> bool:

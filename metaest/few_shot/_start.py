@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from metaest._checks import Kind
 from metaest._torch import draw_seed
 from metaest.few_shot._checks import check_architecture, check_feature_names
 from metaest.few_shot._rows import is_table
@@ -15,13 +16,15 @@ from metaest.learners import InContextTransformer, Learner, make_learner
 from metaest.nets import NetSpec
 from metaest.nets._spec import input_statistics, target_statistics
 from metaest.pretrained import load_in_context
+from metaest.tasks import TaskSet
 from metaest.training import MetaState, seeded_state
+from metaest.training._rows import is_plain
 
-#: What "auto" stands for once there are tasks to meta-train on.
+#: What "auto" stands for once there are tasks of numbers to meta-train on.
 _META_TRAINED = {"classification": "protonet", "regression": "maml"}
 
 
-def choose_learner(estimator: Any, X: Any = None, *, afresh: bool = False) -> Learner:
+def choose_learner(estimator: Any, X: Any = None, *, tasks: TaskSet | None = None) -> Learner:
     """Return a learner for an estimator's parameter `learner`, to be changed at will.
 
     Parameters
@@ -29,35 +32,37 @@ def choose_learner(estimator: Any, X: Any = None, *, afresh: bool = False) -> Le
     estimator : BaseMetaFewShot
     X : array-like, default=None
         Rows to learn from, where there are any.
-    afresh : bool, default=False
-        Whether it is to be meta-trained.
+    tasks : TaskSet, default=None
+        Tasks to meta-train on, where it is to be meta-trained.
     """
     chosen, kind = estimator.learner, estimator._kind
     if isinstance(chosen, str) and chosen == "auto":
-        if estimator._meta is not None and not afresh:
+        if tasks is None and estimator._meta is not None:
             return clone(estimator._meta.learner)
-        reads = not afresh and X is not None and is_table(X, estimator.input_shape)
-        able = kind in InContextTransformer.kinds and estimator.backbone == "auto"
+        reads = X is not None and is_table(X, estimator.input_shape)
+        if tasks is not None:
+            reads = is_table(tasks[0].X, None) and not is_plain(tasks)
+        able = estimator.backbone == "auto"
         chosen = "in_context" if reads and able else _META_TRAINED[kind]
     return clone(make_learner(chosen, kind))
 
 
-def pretrained_state(learner: Learner, row_shape: tuple[int, ...]) -> MetaState | None:
+def pretrained_state(learner: Learner, row_shape: tuple[int, ...], kind: Kind) -> MetaState | None:
     """Return the weights that come with the package, where they fit the learner."""
     if not isinstance(learner, InContextTransformer) or len(row_shape) != 1:
         return None
-    state = _shipped_state(row_shape)
+    state = _shipped_state(row_shape, kind)
     sizes = state.learner.network_parameters()
     return state if learner.network_parameters() == sizes else None
 
 
 @lru_cache(maxsize=8)
-def _shipped_state(row_shape: tuple[int, ...]) -> MetaState:
+def _shipped_state(row_shape: tuple[int, ...], kind: Kind) -> MetaState:
     """Return the shipped weights, for rows of this shape; the same object again where it can."""
     shipped = load_in_context()
     return MetaState(
         learner=InContextTransformer(**shipped.parameters),
-        spec=NetSpec(row_shape, "classification"),
+        spec=NetSpec(row_shape, kind),
         weights=shipped.weights,
         source="pretrained",
         versions=shipped.metadata,
@@ -87,7 +92,7 @@ def starting_state(
         check_architecture(estimator._meta, estimator.backbone, shape)
         check_feature_names(estimator._meta, getattr(estimator, "feature_names_in_", None))
         return estimator._meta
-    if (state := pretrained_state(learner, shape)) is not None:
+    if (state := pretrained_state(learner, shape, estimator._kind)) is not None:
         return state
     # An untrained MLP is random; one that starts at the identity is as good as the raw rows.
     auto = estimator.backbone == "auto" and len(shape) == 1

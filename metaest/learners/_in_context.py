@@ -14,10 +14,12 @@ from metaest._sklearn import Interval
 from metaest._torch import local_seed, mask_logits
 from metaest.episodes import EpisodeBatch, Support
 from metaest.exceptions import UnsupportedTaskError
-from metaest.learners._base import Learner, LearnerNet, State, query_losses
+from metaest.learners._base import Gaussian, Learner, LearnerNet, State, query_losses
 from metaest.learners._companions import fit_companions, predict_companions
 from metaest.learners._constraints import POSITIVE
+from metaest.learners._in_context_bins import bin_loss, predict_moments, read_bins, to_gaussian
 from metaest.learners._in_context_members import assign_slots, class_ranks, combine
+from metaest.learners._regression_companions import fit_regressors, predict_regressors
 from metaest.nets import NetSpec
 from metaest.nets._in_context import InContextNet
 from metaest.nets._in_context_parts import predict_in_parts, read_in_parts
@@ -47,10 +49,21 @@ class InContextTransformer(Learner):
     recognised by their few values. Neither the order of rows or columns nor the names of the
     classes matter: classes take the network's outputs in an order that follows from the data.
 
+    A number is predicted by the same network, without a weight of its own: the support targets
+    are cut at quantiles into at most `n_outputs` bins, which are the classes, elsewhere in each
+    pass. With :math:`p_k` the probability of bin k, and :math:`m_k` and :math:`s_k` the means
+    in it of the targets and of their squares, mean and variance are
+
+    .. math::
+        \mu = \sum_k p_k m_k, \qquad \sigma^2 = \sum_k p_k s_k - \mu^2,
+
+    averaged over the passes before the square is taken off.
+
     Parameters
     ----------
     n_estimators : int, default=4
-        Passes with the classes at different outputs, whose log-probabilities are averaged.
+        Passes with the classes at different outputs, whose log-probabilities are averaged; of
+        a regression with other bins.
         With more than `n_outputs` classes, several share an output in each pass, at least
         4 + 2 n_classes / n_outputs passes are made, and the classes that always had the
         likely outputs win (error-correcting output codes).
@@ -60,7 +73,8 @@ class InContextTransformer(Learner):
         Share that classical classifiers, fitted to the support rows, have in the answer: a
         logistic regression and a forest, in equal parts. Small tables are where they are good,
         too, and they err elsewhere. The answer is the weighted mean of the logarithms of the
-        network's probabilities and theirs. 0: the network alone.
+        network's probabilities and theirs. For numbers a ridge regression and a forest, and the
+        answer is the mixture of the distributions. 0: the network alone.
     n_trees : int, default=128
         Trees of the forest.
     max_rows : int, default=10000
@@ -90,6 +104,7 @@ class InContextTransformer(Learner):
     array(['near'], dtype='<U4')
     """
 
+    kinds = ("classification", "regression")
     autocast = True
     any_columns = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -148,19 +163,28 @@ class InContextTransformer(Learner):
         return {name: getattr(self, name) for name in _SIZES}
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
-        state = self._read(module, support, self.n_estimators)
+        self._check_rows(support)
+        if support.class_mask is None:
+            state = read_bins(module.network, support, self.n_estimators)
+        else:
+            state = self._read(module, support, self.n_estimators)
         if self.companions == 0:
             return state
-        fitted = fit_companions(support, self.n_trees)
+        fit = fit_regressors if support.class_mask is None else fit_companions
+        fitted = fit(support, self.n_trees)
         return state | {f"{_COMPANION}{name}": value for name, value in fitted.items()}
 
-    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
-        logits = self._answer(module, state, query_x)
-        if self.companions == 0:
-            return logits
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
         fitted = {
             k.removeprefix(_COMPANION): v for k, v in state.items() if k.startswith(_COMPANION)
         }
+        if "class_mask" not in state:
+            own = predict_moments(module.network, state, query_x, self.temperature)  # (B, Q, 2)
+            theirs = predict_regressors(fitted, query_x.flatten(2)) if fitted else own
+            return to_gaussian((1 - self.companions) * own + self.companions * theirs, state)
+        logits = self._answer(module, state, query_x)
+        if self.companions == 0:
+            return logits
         shares = predict_companions(fitted, query_x.flatten(2))  # (B, Q, C)
         theirs = shares.clamp(min=_LEAST).log()
         own = logits.double().log_softmax(-1).clamp(min=math.log(_LEAST))
@@ -180,20 +204,26 @@ class InContextTransformer(Learner):
         return clone(self).set_params(n_estimators=1, companions=0.0)
 
     def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
-        """Query loss of a single pass."""
+        """Query loss of a single pass; of a regression an energy score."""
+        self._check_rows(batch.support)
+        if batch.class_mask is None:
+            return bin_loss(module.network, batch, self.temperature)
         state = self._read(module, batch.support, 1)
         return query_losses(self._answer(module, state, batch.query_x), batch).mean()
+
+    def _check_rows(self, support: Support) -> None:
+        n_rows = int(support.mask.sum(1).max())
+        if n_rows > self.max_rows:
+            kind = "Regressor" if support.class_mask is None else "Classifier"
+            raise UnsupportedTaskError(
+                f"learner='in_context' reads at most max_rows={self.max_rows} labelled rows, got "
+                f"{n_rows}. Fit on a sample of the rows, raise max_rows (memory and time grow with "
+                f"it), or use an estimator for large data such as HistGradientBoosting{kind}."
+            )
 
     def _read(self, module: LearnerNet, support: Support, n_estimators: int) -> State:
         """Read the support rows of B tasks in M passes."""
         assert support.class_mask is not None
-        n_rows = int(support.mask.sum(1).max())
-        if n_rows > self.max_rows:
-            raise UnsupportedTaskError(
-                f"learner='in_context' reads at most max_rows={self.max_rows} labelled rows, got "
-                f"{n_rows}. Fit on a sample of the rows, raise max_rows (memory and time grow with "
-                "it), or use an estimator for large data such as HistGradientBoostingClassifier."
-            )
         x = support.x.flatten(2)  # (B, S, F)
         ranks = class_ranks(x, support)  # (B, C)
         slots, member_mask = assign_slots(ranks, support.class_mask, n_estimators, self.n_outputs)

@@ -45,6 +45,9 @@ class MAML(Learner):
         Meta-learn one step size per weight tensor. A number n: one for each of the first n steps
         as well, as in MAML++; steps beyond them use the n-th (so `inner_steps` may still change
         after meta-training). True is 1.
+    relative_rates : bool, default=False
+        With `learn_inner_lr`: learn factors of `inner_lr` and `head_lr`. Adam moves all that is
+        learned by about `meta_lr` at a step, so a step size smaller than that is soon lost.
     multi_step_loss : bool, default=False
         Meta-train on the mean of the query losses after each inner step, instead of the loss
         after the last, which steadies long inner loops. In MAML++ the weights of the earlier
@@ -53,7 +56,9 @@ class MAML(Learner):
     first_order : bool, default=False
         Treat the inner gradients as constants (first-order MAML).
     head : {"zero", "prototype"}, default="zero"
-        Where a classification head starts; "prototype" is Proto-MAML.
+        Where a classification head starts; "prototype" is Proto-MAML. Such a start nearly fits
+        the support set, so take a small `inner_lr`: on Omniglot 0.001 meta-trains several times
+        as fast as 0.005.
 
     References
     ----------
@@ -78,6 +83,7 @@ class MAML(Learner):
         "inner_lr": [RATE, None],
         "head_lr": [RATE, None],
         "learn_inner_lr": ["boolean", COUNT],
+        "relative_rates": ["boolean"],
         "multi_step_loss": ["boolean"],
         "first_order": ["boolean"],
         "head": [StrOptions({"zero", "prototype"})],
@@ -90,6 +96,7 @@ class MAML(Learner):
         inner_lr: float | None = None,
         head_lr: float | None = None,
         learn_inner_lr: bool | int = False,
+        relative_rates: bool = False,
         multi_step_loss: bool = False,
         first_order: bool = False,
         head: Literal["zero", "prototype"] = "zero",
@@ -98,6 +105,7 @@ class MAML(Learner):
         self.inner_lr = inner_lr
         self.head_lr = head_lr
         self.learn_inner_lr = learn_inner_lr
+        self.relative_rates = relative_rates
         self.multi_step_loss = multi_step_loss
         self.first_order = first_order
         self.head = head
@@ -108,7 +116,9 @@ class MAML(Learner):
         add_head(module, n_features, spec, rng)
         if self.learn_inner_lr:
             n_rates = len(list(module.embedding.parameters())) + 2  # the head's weight and bias
-            body_rate, head_rate = self._start_rates(spec.kind == "classification")
+            body_rate = head_rate = 1.0
+            if not self.relative_rates:
+                body_rate, head_rate = self._start_rates(spec.kind == "classification")
             rates = torch.full((n_rates,), float(body_rate))
             rates[-2:] = head_rate
             n_steps = int(self.learn_inner_lr)
@@ -139,14 +149,15 @@ class MAML(Learner):
 
     def _rates(self, module: LearnerNet, names: list[str], classifies: bool) -> list[Rates]:
         """Return the step sizes of each step."""
-        if self.learn_inner_lr:
-            return [
-                dict(zip(names, rates, strict=True))
-                for rates in module.inner_rates.reshape(-1, len(names))
-            ]
         body_rate, head_rate = self._start_rates(classifies)
-        rates: dict[str, Tensor | float] = dict.fromkeys(names, body_rate)
-        return [rates | dict.fromkeys(("weight", "bias"), head_rate)]
+        start = dict.fromkeys(names, body_rate) | dict.fromkeys(("weight", "bias"), head_rate)
+        if not self.learn_inner_lr:
+            return [start]
+        units = start if self.relative_rates else dict.fromkeys(names, 1.0)
+        return [
+            {name: rate * units[name] for name, rate in zip(names, rates, strict=True)}
+            for rates in module.inner_rates.reshape(-1, len(names))
+        ]
 
     def _start_rates(self, classifies: bool) -> tuple[float, float]:
         """Return the step sizes of the body and of the head."""

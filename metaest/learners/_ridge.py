@@ -16,6 +16,10 @@ from metaest.learners._execute import encode
 from metaest.learners._head import apply_head, solve_ridge
 from metaest.nets import NetSpec
 
+#: Starting value of the learned factor of the logits. A ridge regression on one-hot labels puts out
+#: numbers between 0 and 1, too close together for a softmax over many classes.
+_SCALE = 20.0
+
 
 class RidgeHead(Learner):
     r"""Solve each task's linear head in closed form, and learn the features under it (R2-D2).
@@ -53,7 +57,7 @@ class RidgeHead(Learner):
     ) -> None:
         module.log_penalty = nn.Parameter(torch.tensor(float(np.log(self.penalty))))
         if spec.kind == "classification":
-            module.log_scale = nn.Parameter(torch.tensor(1.0))
+            module.log_scale = nn.Parameter(torch.tensor(float(np.log(_SCALE))))
             module.shift = nn.Parameter(torch.tensor(0.0))
 
     def adapt(self, module: LearnerNet, support: Support) -> State:

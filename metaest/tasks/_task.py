@@ -10,11 +10,11 @@ import numpy as np
 from metaest._checks import (
     Kind,
     check_numeric_targets,
-    check_rows,
     check_targets,
     feature_names_of,
     find_kind,
 )
+from metaest._table_codes import read_table
 from metaest.exceptions import TaskError
 from metaest.tasks._descriptions import check_descriptions
 
@@ -25,7 +25,7 @@ class Task:
     Parameters
     ----------
     X : array-like or DataFrame of shape (n_rows, n_features) or (n_rows, channels, height, width)
-        Numeric and finite.
+        Numbers, and for learners that read them text, categories, dates and gaps.
     y : array-like of shape (n_rows,)
         Labels (any sortable type) or target values.
     kind : {"auto", "classification", "regression"}, default="auto"
@@ -43,13 +43,17 @@ class Task:
         The sorted labels (classification only).
     codes : ndarray of int, shape (n_rows,)
         Index of each row's label in `classes` (classification only).
+    X : ndarray of shape (n_rows, ...)
+        Numbers; codes for categories, NaN for gaps.
+    categories : list of (ndarray of str or None), or None
+        Of each column: its categories, in the order of their codes. None: only numbers.
     class_descriptions : ndarray of shape (n_classes, e), or None
         In the order of `classes`.
 
     Raises
     ------
     TaskError
-        If the task is empty, not finite, has one class, or X and y differ in length; or if
+        If the task is empty, has infinite values or one class, or X and y differ in length; or if
         descriptions are missing, not finite or of several lengths.
     InvalidParameterError
         If `kind` is none of the three.
@@ -70,10 +74,10 @@ class Task:
         name: str = "",
         class_descriptions: Any = None,
     ) -> None:
-        label = f"task {name!r}" if name else "the task"
         self.name = name
+        label = self.label
         self.feature_names = feature_names_of(X)
-        self.X = check_rows(X, label)
+        self.X, self.categories = read_table(X, label)
         self.y = check_targets(y, len(self.X), label)
         self.kind: Kind = find_kind(self.y, kind)
         if self.kind == "regression":
@@ -93,6 +97,11 @@ class Task:
         self.class_descriptions: np.ndarray | None = None
         if class_descriptions is not None:
             self.class_descriptions = self._check_descriptions(class_descriptions, label)
+
+    @property
+    def label(self) -> str:
+        """What messages call the task."""
+        return f"task {self.name!r}" if self.name else "the task"
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -122,7 +131,7 @@ class Task:
     def _select(self, rows: np.ndarray) -> Task:
         """Return the task of some rows."""
         part = Task(self.X[rows], self.y[rows], kind=self.kind, name=self.name)
-        part.feature_names = self.feature_names
+        part.feature_names, part.categories = self.feature_names, self.categories
         if self.class_descriptions is not None:
             kept = np.unique(self.codes[rows])
             part.class_descriptions = self.class_descriptions[kept]

@@ -12,11 +12,11 @@ import numpy as np
 from metaest._checks import (
     Kind,
     check_groups,
-    check_rows,
     check_targets,
     feature_names_of,
     find_kind,
 )
+from metaest._table_codes import read_table
 from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.tasks._descriptions import name_descriptions
 from metaest.tasks._task import Task
@@ -122,7 +122,7 @@ class TaskSet(UnlabeledMixin, Sequence[Task]):
             As in :class:`Task` and :class:`TaskSet`.
         """
         names = feature_names_of(X)
-        X = check_rows(X, "the table")
+        X, categories = read_table(X, "the table")
         y = check_targets(y, len(X), "the table")
         groups = check_groups(groups, len(X))
         resolved = find_kind(y, kind)
@@ -132,7 +132,7 @@ class TaskSet(UnlabeledMixin, Sequence[Task]):
             rows = np.flatnonzero(groups == group)
             own = {"name": str(group), "class_descriptions": class_descriptions}
             tasks.append(Task(X[rows], y[rows], kind=resolved, **own))
-            tasks[-1].feature_names = names
+            tasks[-1].feature_names, tasks[-1].categories = names, categories
         return cls(tasks, augment=augment)
 
     @classmethod
@@ -194,7 +194,7 @@ class TaskSet(UnlabeledMixin, Sequence[Task]):
             shapes = sorted({task.input_shape for task in self._tasks})
             raise TaskError(
                 f"the tasks differ in their columns: rows of shapes {shapes}. Give all tasks the "
-                "same columns, in the same order."
+                "same columns, in the same order, or use learner='in_context', which reads any."
             )
         return self.input_shape
 

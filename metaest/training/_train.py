@@ -34,6 +34,7 @@ from metaest.training._callbacks import (
 )
 from metaest.training._distill import Distillation
 from metaest.training._net import EpisodeNet, EpisodeRounds
+from metaest.training._rows import readable
 from metaest.training._spec import spec_of, target_statistics_of
 from metaest.training._state import MetaState, library_versions
 
@@ -75,7 +76,7 @@ def meta_train(
     ----------
     learner : Learner
     tasks : TaskSet
-        All with the same shape of a row.
+        All with the same shape of a row, unless the learner reads any columns.
     backbone : str or callable, default="auto"
         See :class:`~metaest.nets.NetSpec`.
     validation_tasks : TaskSet, default=None
@@ -120,7 +121,7 @@ def meta_train(
     Raises
     ------
     TaskError
-        If the tasks differ in the shape of a row.
+        If the tasks differ in their columns, or have what the learner cannot read.
     EpisodeError
         If the tasks are too small for the episodes.
     CheckpointError
@@ -132,13 +133,14 @@ def meta_train(
         If interrupted (Ctrl-C): the weights of the best finished round are kept. If the loss is
         not finite: the best weights before that are kept.
     """
+    tasks, validation_tasks = readable(tasks, validation_tasks, learner)
     own_callbacks = check_callbacks(callbacks)
     _check(n_episodes, meta_batch_size, meta_lr, lr_schedule, patience)
     target_device = resolve_device(device)
     shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
     sampler = EpisodeSampler(tasks, **shape, random_state=random_state)
     rounds = EpisodeRounds(sampler, n_episodes, meta_batch_size, N_ROUNDS)
-    spec = spec_of(tasks, backbone, standardize)
+    spec = spec_of(tasks, backbone, standardize and not learner.any_columns)
     mean, scale = target_statistics_of(tasks)
     held_out = _validation_batches(validation_tasks, shape, n_episodes, random_state)
     keep_best = KeepBest(held_out, patience)

@@ -79,13 +79,23 @@ def test_too_few_classes_in_the_pool(small, task):
         small.set_params(n_ways=5).fit_meta(*task)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_not_finite_in_a_task(small, task, bad):
+def test_infinite_values_in_a_task(small, task):
     X, y = task
     X = X.copy()
-    X[3, 1] = bad
+    X[3, 1] = np.inf
     with pytest.raises(TaskError, match=r"X of task 'pool'.*(?s:.*)impute gaps first"):
         small.fit_meta(X, y)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 2, 2)])
+def test_gaps_in_a_task(small, task, shape):
+    X, y = task
+    X = X.copy()
+    X[3, 1] = np.nan
+    where = " in column 1" if shape == (4,) else ""
+    message = rf"task 'pool' has missing values \(NaN\){where}, which ProtoNet.*impute gaps first"
+    with pytest.raises(TaskError, match=message):
+        small.set_params(learner="protonet").fit_meta(X.reshape(-1, *shape), y)
 
 
 def test_groups_of_the_wrong_length(small, task):
@@ -107,7 +117,7 @@ def test_lengths_of_X_and_y_differ(small, task):
 def test_tasks_differ_in_columns(small, task):
     X, y = task
     with pytest.raises(TaskError, match=r"differ in their columns: rows of shapes \[\(3,\), \(4,"):
-        small.fit_meta([(X, y), (X[:, :3], y)])
+        small.set_params(learner="protonet").fit_meta([(X, y), (X[:, :3], y)])
 
 
 def test_held_out_tasks_with_other_columns(small, task):

@@ -188,3 +188,70 @@ def test_meta_training_goes_on_from_the_shipped_weights() -> None:
     assert clf.fit(X[:20], y[:20]).learner_.companions > 0
     wider = np.column_stack([X, X])
     assert clf.fit(wider[:20], y[:20]).predict(wider).shape == y.shape  # any columns
+
+
+def _clue(seed: int, n: int = 40) -> tuple[pd.DataFrame, np.ndarray]:
+    """Draw a task that no network would expect: a sign counts, but is turned by a word."""
+    rng = np.random.default_rng(seed)
+    sign, word = rng.normal(size=n), rng.choice(["x", "y", "z"], n)
+    frame = pd.DataFrame({"word": word, "sign": sign, "gaps": rng.normal(size=n)})
+    frame.loc[rng.random(n) < 0.3, "gaps"] = None
+    for extra in range(seed % 3):  # columns of some tasks only
+        frame[f"extra {extra}"] = rng.normal(size=n)
+    return frame, np.where((sign > 0) ^ (word == "x"), "in", "out")
+
+
+@pytest.mark.slow
+def test_meta_training_on_tables_with_text_gaps_and_other_columns() -> None:
+    shape = {"n_ways": 2, "n_shots": 10, "n_queries": (1, 8)}
+    clf = MetaFewShotClassifier(
+        InContextTransformer(companions=0), n_episodes=1600, random_state=0, **shape
+    )
+    tests = [_clue(seed) for seed in range(100, 120)]
+
+    def accuracy() -> float:
+        return np.mean([clf.fit(X[:20], y[:20]).score(X[20:], y[20:]) for X, y in tests])
+
+    before = accuracy()
+    clf.fit_meta([_clue(seed) for seed in range(40)])
+    assert accuracy() > before + 0.1
+
+
+def test_auto_reads_tasks_with_text_gaps_or_other_columns() -> None:
+    options = {"n_ways": 2, "n_shots": 2, "n_queries": 2, "n_episodes": 2, "random_state": 0}
+    clf = MetaFewShotClassifier(**options).fit_meta([_clue(0), _clue(1)])
+    assert isinstance(clf.meta_state_.learner, InContextTransformer)
+    X, y = _clue(2)
+    assert clf.fit(X[:20], y[:20]).predict(X).shape == (40,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda X: X[["word", "sign"]],
+            "task '0' has text or categories in column 'word', which ProtoNet cannot",
+        ),
+        (lambda X: X[["sign", "gaps"]], r"missing values \(NaN\) in column 'gaps'.*'in_context'"),
+        (lambda X: X.drop(columns=["word", "gaps"]), "differ in their columns.*'in_context'"),
+    ],
+)
+def test_other_learners_say_what_they_cannot_read(change, message: str) -> None:
+    clf = MetaFewShotClassifier("protonet", n_ways=2, n_shots=2, n_queries=2, n_episodes=2)
+    with pytest.raises(TaskError, match=message):
+        clf.fit_meta([(change(X), y) for X, y in (_clue(0), _clue(3), _clue(4))])
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_episodes_of_a_table_with_text_are_single_fits(trained: bool) -> None:
+    X, y = _clue(0)
+    clf = MetaFewShotClassifier(
+        "in_context", n_ways=2, n_shots=2, n_queries=2, n_episodes=2, random_state=0
+    )
+    if trained:
+        clf.fit_meta([_clue(1), _clue(2)])
+    support, query = np.arange(10), np.arange(10, 40)
+    [(classes, found)] = clf.predict_episodes(X, y, [(support, query)])
+    single = clone(clf).fit(X.iloc[support], y[support])
+    assert classes.tolist() == single.classes_.tolist()
+    np.testing.assert_allclose(found, single.predict_proba(X.iloc[query]), rtol=1e-9)

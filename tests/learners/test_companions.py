@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from metaest.episodes import Support
 from metaest.learners._companions import (
     _predict_linear,
-    _predict_trees,
     fit_companions,
     predict_companions,
+    predict_trees,
 )
 
 
@@ -45,13 +45,13 @@ def test_both_are_scikit_learns(data, n_classes: int) -> None:
     x = torch.from_numpy(test_X).unsqueeze(0)
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(X, y)
     forests = [
-        kind(10, random_state=0).fit(X, y)
-        for kind in (ExtraTreesClassifier, RandomForestClassifier)
+        ExtraTreesClassifier(10, max_features=0.5, random_state=0).fit(X, y),
+        RandomForestClassifier(10, min_samples_leaf=2, random_state=0).fit(X, y),
     ]
     trees = np.mean([forest.predict_proba(test_X) for forest in forests], axis=0)
     expected = linear.predict_proba(test_X), trees
     np.testing.assert_allclose(_predict_linear(state, x)[0], expected[0], atol=1e-8)
-    np.testing.assert_allclose(_predict_trees(state, x)[0], expected[1], atol=1e-8)
+    np.testing.assert_allclose(predict_trees(state, x)[0], expected[1], atol=1e-8)
     np.testing.assert_allclose(predict_companions(state, x)[0], sum(expected) / 2, atol=1e-8)
 
 

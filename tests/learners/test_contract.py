@@ -70,6 +70,9 @@ VARIANTS: dict[str, Learner] = {
     "maml-learned-rates": MAML(inner_steps=2, inner_lr=0.02, learn_inner_lr=True),
     "maml-prototype": MAML(inner_steps=2, inner_lr=0.02, head="prototype"),
     "maml-per-step": MAML(inner_steps=2, inner_lr=0.02, learn_inner_lr=2),
+    "maml-relative-rates": MAML(
+        inner_steps=2, inner_lr=0.02, learn_inner_lr=True, relative_rates=True
+    ),
     "maml-multi-step": MAML(inner_steps=2, inner_lr=0.02, multi_step_loss=True),
     "meta_lstm": MetaLSTM(inner_steps=2, inner_lr=0.02),
     "meta_lstm-zero": MetaLSTM(inner_steps=2, inner_lr=0.02, head="zero"),

@@ -44,6 +44,27 @@ def test_each_step_has_its_rates_and_later_ones_the_last() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("learned", [1, 2])
+def test_relative_rates_are_factors_of_the_starting_ones(kind: str, learned: int) -> None:
+    options = {"inner_steps": 3, "inner_lr": 0.3, "head_lr": 0.05, "learn_inner_lr": learned}
+    absolute, relative = MAML(**options), MAML(**options, relative_rates=True)
+    one, two = build(absolute, kind), build(relative, kind)
+    assert torch.equal(two.inner_rates, torch.ones_like(one.inner_rates))
+    with torch.no_grad():
+        two.inner_rates *= torch.linspace(-1, 2, two.inner_rates.shape[-1])
+        one.inner_rates.copy_(0.3 * two.inner_rates)
+        one.inner_rates[..., -2:] = 0.05 * two.inner_rates[..., -2:]
+    batch = collate(uneven_episodes(kind))
+    loss, gradient = meta_gradient(relative, two, batch)
+    expected_loss, expected = meta_gradient(absolute, one, batch)
+    units = {name: torch.ones_like(p) for name, p in one.named_parameters()}
+    units["inner_rates"][:], units["inner_rates"][..., -2:] = 0.3, 0.05
+    chain = torch.cat([unit.flatten() for unit in units.values()])
+    torch.testing.assert_close(loss, expected_loss, **TOLERANCE)
+    torch.testing.assert_close(gradient, chain * expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_steps_may_change_after_rates_were_learned(kind: str) -> None:
     trained, more = (MAML(inner_steps=n, learn_inner_lr=2) for n in (2, 5))
     module, batch = build(trained, kind), collate(uneven_episodes(kind))

@@ -1,5 +1,7 @@
 """RidgeHead: against scikit-learn's Ridge, in both forms of the solution."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -113,3 +115,17 @@ def test_equal_rows_are_no_trouble() -> None:
     loss, gradient = meta_gradient(learner, build(learner, "regression"), collate([episode]))
     assert loss.isfinite()
     assert gradient.isfinite().all()
+
+
+def test_scale_at_the_start_lets_the_softmax_tell_many_classes_apart() -> None:
+    # Ridge regression puts out at most 1: without a factor the loss of 20 well separated classes
+    # stays near log(20), which is 3, and meta-training spends its steps on the factor.
+    n_ways = 20
+    episode = make_episode(shots=(1,) * n_ways)
+    corners = 10 * torch.eye(n_ways, dtype=episode.support_x.dtype)
+    rows = {"support_x": corners[episode.support_y], "query_x": corners[episode.query_y]}
+    batch = collate([replace(episode, **rows)])
+    learner = RidgeHead()
+    module = build(learner, input_shape=(n_ways,), backbone=_flat)
+    loss = learner.meta_loss(module, batch)
+    assert float(loss.detach()) < 0.1

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from metaest._checks import check_rows
 from metaest._table import Table, is_missing, parse
 from metaest.exceptions import TaskError
 
@@ -26,7 +27,7 @@ def has_categories(X: Any) -> bool:
 
 
 class TableCodes(NamedTuple):
-    """How the columns of a support set became numbers.
+    """How the columns of a table became numbers.
 
     Attributes
     ----------
@@ -37,14 +38,16 @@ class TableCodes(NamedTuple):
     levels: tuple[tuple[str, ...] | None, ...]
 
     @classmethod
-    def learn(cls, X: Any) -> Self:
+    def learn(cls, X: Any, label: str = "the support set") -> Self:
         """Find the columns of categories, and these in the order of their names.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_rows, n_columns)
+        label : str
+            Names the table in messages.
         """
-        table = Table(X, "the support set")
+        table = Table(X, label)
         columns = [table.column(i) for i in range(table.n_columns)]
         return cls(
             tuple(
@@ -98,3 +101,25 @@ def _numbers(raw: np.ndarray, name: Any) -> np.ndarray:
         f"column {name!r} held numbers in fit and has {column.levels[0]!r} now. Give it the same "
         "type in both, or missing values where there is no number."
     )
+
+
+def read_table(X: Any, label: str) -> tuple[np.ndarray, list[np.ndarray | None] | None]:
+    """Return rows as numbers, with NaN for gaps, and what the codes in them stand for.
+
+    Parameters
+    ----------
+    X : DataFrame or array-like of shape (n_rows, ...)
+    label : str
+        Names the table in messages.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_rows, ...)
+    categories : list of (ndarray of str or None), or None
+        Of each column; None where all of them hold numbers.
+    """
+    if not has_categories(X):
+        return check_rows(X, label, gaps=True), None
+    codes = TableCodes.learn(X, label)
+    known = None if all(levels is None for levels in codes.levels) else codes.categories
+    return check_rows(codes.encode(X), label, gaps=True), known

@@ -1,0 +1,94 @@
+"""The classical regressors beside the in-context network are scikit-learn's."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_diabetes
+from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from metaest.episodes import Support
+from metaest.learners._companions import fill_gaps, predict_linear, predict_trees
+from metaest.learners._regression_companions import (
+    _PENALTIES,
+    fit_regressors,
+    predict_regressors,
+)
+
+
+def support_of(X: np.ndarray, y: np.ndarray) -> Support:
+    x, targets = torch.from_numpy(X).unsqueeze(0), torch.from_numpy(y).unsqueeze(0)
+    return Support(x, targets, torch.ones_like(targets, dtype=torch.bool), None)
+
+
+@pytest.fixture(params=[6, 60], ids=["wide", "long"])
+def data(request: pytest.FixtureRequest) -> tuple[np.ndarray, ...]:
+    X, y = load_diabetes(return_X_y=True)
+    n = request.param
+    order = np.lexsort((y[:n], *X[:n].T))
+    y = ((y - y[:n].mean()) / y[:n].std()).round(9)
+    return X[:n][order], y[:n][order], X[n : n + 40], y[n : n + 40]
+
+
+def test_all_are_scikit_learns(data) -> None:
+    X, y, test_X, _ = data
+    state = fit_regressors(support_of(X, y), 20)
+    x = torch.from_numpy(test_X).unsqueeze(0)
+    ridge = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(X, y)
+    linear = predict_linear(state, fill_gaps(state, x))[0, :, 0].numpy()
+    np.testing.assert_allclose(linear, ridge.predict(test_X), atol=1e-8)
+    forests = [
+        kind(10, random_state=0).fit(X, y) for kind in (ExtraTreesRegressor, RandomForestRegressor)
+    ]
+    trees = np.stack([tree.predict(test_X) for f in forests for tree in f.estimators_])
+    moments = predict_trees(state, x)[0].numpy()
+    np.testing.assert_allclose(moments, np.stack([trees.mean(0), (trees**2).mean(0)], 1), atol=1e-7)
+    within = y.min() - np.ptp(y) / 4, y.max() + np.ptp(y) / 4
+    expected = (linear.clip(*within) + trees.mean(0)) / 2
+    np.testing.assert_allclose(predict_regressors(state, x)[0, :, 0], expected, atol=1e-7)
+
+
+def test_spread_of_the_regression_is_its_leave_one_out_error(data) -> None:
+    X, y, *_ = data
+    state = fit_regressors(support_of(X, y), 2)
+    scaled = StandardScaler().fit_transform(X)
+    penalty = RidgeCV(_PENALTIES).fit(scaled, y).alpha_
+    left_out = cross_val_predict(RidgeCV([penalty]), scaled, y, cv=LeaveOneOut())
+    np.testing.assert_allclose(state["ridge"][0, 2], np.mean((left_out - y) ** 2), rtol=1e-6)
+
+
+def test_tasks_together_equal_tasks_alone(data) -> None:
+    X, y, test_X, _ = data
+    n = len(y) // 2
+    x = torch.from_numpy(test_X).unsqueeze(0)
+    mask = torch.ones(2, len(y), dtype=torch.bool)
+    mask[1, n:] = False
+    whole = support_of(X, y)
+    both = Support(torch.cat([whole.x, whole.x]), torch.cat([whole.y, whole.y]), mask, None)
+    together = predict_regressors(fit_regressors(both, 5), x.expand(2, -1, -1))
+    for task, alone in enumerate((whole, support_of(X[:n], y[:n]))):
+        expected = predict_regressors(fit_regressors(alone, 5), x)[0]
+        torch.testing.assert_close(together[task], expected)
+
+
+def test_order_of_the_rows(data) -> None:
+    X, y, test_X, _ = data
+    order = np.random.default_rng(0).permutation(len(y))
+    x = torch.from_numpy(test_X).unsqueeze(0)
+    found, expected = (
+        predict_regressors(fit_regressors(support, 5), x)
+        for support in (support_of(X[order], y[order]), support_of(X, y))
+    )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3])
+def test_few_rows_and_huge_values(n_rows: int) -> None:
+    X = np.array([[1e300, np.nan, 1.0], [np.nan, np.nan, 1.0], [-3.0, np.nan, 1.0]])[:n_rows]
+    y = np.array([1e12, -1e12, 0.0])[:n_rows]
+    state = fit_regressors(support_of(X, y), 3)
+    x = torch.tensor([[[np.inf, 0.0, -1e300], [0.0, np.nan, 2.0]]])
+    assert predict_regressors(state, x).isfinite().all()
