@@ -160,7 +160,11 @@ def _categories(frame: pd.DataFrame) -> list[str]:
 
 
 def _for_catboost(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(**{name: frame[name].astype(str) for name in _categories(frame)})
+    texts = {
+        name: frame[name].astype(object).fillna("missing").astype(str)
+        for name in _categories(frame)
+    }
+    return frame.assign(**texts)
 
 
 def finished() -> dict[tuple, dict]:
