@@ -333,8 +333,8 @@ def test_suite_without_tasks(server: Server) -> None:
 # ------------------------------------------------------------------------------------- at once
 
 
-# The client never closes its file of splits. metaest silences that, but `warnings.catch_warnings` of
-# one thread may end that of another.
+# The client never closes its file of splits. metaest silences that, but `warnings.catch_warnings`
+# of one thread may end that of another.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_two_threads_with_two_folders(server: Server, tmp_path: Path) -> None:
     # openml.config is one for the process: the folders must not get mixed up.
