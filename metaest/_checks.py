@@ -14,9 +14,12 @@ from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 Kind = Literal["classification", "regression"]
 
 #: The remedy for tasks, which no pipeline prepares on their way to ``fit_meta``.
-_PREPARE = (
+PREPARE = (
     "Rows must be numeric and finite: encode strings and impute gaps first, for example with "
     "skrub's TableVectorizer or a ColumnTransformer and SimpleImputer."
+)
+_CLIP = (
+    "Clip or drop them, or make them NaN, which learner='in_context' reads; or impute gaps first."
 )
 
 
@@ -56,7 +59,9 @@ def check_rows(X: Any, label: str, *, gaps: bool = False) -> np.ndarray:
         return as_native_numbers(X)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(":.")
-        remedy = _PREPARE if remedy_for(str(error)) else "Rows must be a numeric table or images."
+        remedy = PREPARE if remedy_for(str(error)) else "Rows must be a numeric table or images."
+        if gaps and "infinity" in reason:
+            remedy = _CLIP
         raise TaskError(f"X of {label} cannot be used: {reason}. {remedy}") from error
 
 
@@ -151,7 +156,10 @@ def check_numeric_targets(y: np.ndarray, label: str) -> np.ndarray:
     try:
         y = np.asarray(y, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        raise TaskError(f"y of {label} must be numeric for regression: {error}") from error
+        raise TaskError(
+            f"y of {label} must be numeric for regression: {error}. To predict labels use "
+            "MetaFewShotClassifier."
+        ) from error
     if not np.isfinite(y).all():
         raise TaskError(f"y of {label} has infinite values; drop or clip those rows.")
     return y

@@ -118,6 +118,8 @@ def read_table(X: Any, label: str) -> tuple[np.ndarray, list[np.ndarray | None] 
     categories : list of (ndarray of str or None), or None
         Of each column; None where all of them hold numbers.
     """
+    if hasattr(X, "columns"):
+        Table(X, label)  # says so where a frame has no rows or no columns
     if not has_categories(X):
         return check_rows(X, label, gaps=True), None
     codes = TableCodes.learn(X, label)

@@ -23,8 +23,9 @@ _NEXT = """\
 Next:
   clf.fit_meta(tasks)             on your own tasks: a list of (X, y), or X, y, groups=task_of_row
   clf.fit(X_few, y_few)           then learn a new one; .predict(X), .save("model.safetensors")
-  MetaFewShotClassifier("maml")   another learner: protonet, matching, maml, anil, reptile, ridge,
-                                  finetune; MetaFewShotRegressor has deep_kernel_gp, too
+  MetaFewShotClassifier("maml")   another learner, of 21: see metaest.learners
+  MetaFewShotClassifier().fit(table, labels)
+                                  no related tasks at all: a pretrained network reads one table
   cross_validate_episodes(...)    compare any scikit-learn estimators on the same episodes
 """
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 
+from metaest._checks import check_numeric_targets
 from metaest.exceptions import UnsupportedTaskError
 from metaest.few_shot._base import BaseMetaFewShot
 from metaest.learners import Learner
@@ -200,4 +201,4 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         return [mean.numpy() for _, (mean, _) in self._predict_episodes(X, y, episodes)]
 
     def _encode_targets(self, y: np.ndarray) -> tuple[np.ndarray, int | None]:
-        return np.asarray(y, dtype=np.float64), None
+        return check_numeric_targets(y, "the support set"), None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
 
+from metaest._checks import PREPARE
 from metaest.exceptions import TaskError
 from metaest.learners import Learner
 from metaest.tasks import Task, TaskSet
@@ -66,23 +66,21 @@ def _check_plain(task: Task, learner: Learner) -> None:
     where = f" in column {name!r}" if task.X.ndim == 2 else ""
     what = "missing values (NaN)" if task.categories is None else "text or categories"
     raise TaskError(
-        f"{task.label} has {what}{where}, which {type(learner).__name__} cannot read: "
-        "its rows must be numeric and finite. Use learner='in_context', which reads both, or "
-        "encode strings and impute gaps first, for example with skrub's TableVectorizer or a "
-        "ColumnTransformer and SimpleImputer."
+        f"{task.label} has {what}{where}, which {type(learner).__name__} cannot read. {PREPARE} "
+        "Or use learner='in_context', which reads both."
     )
 
 
 def _of_one_width(tasks: TaskSet) -> TaskSet:
-    if tasks.input_shape is not None:
+    if tasks.input_shape is not None or any(task.X.ndim > 2 for task in tasks):
+        tasks.check_input_shape()  # images have one shape
         return tasks
-    widest = max(math.prod(task.input_shape) for task in tasks)
+    widest = max(task.X.shape[1] for task in tasks)
     return TaskSet([_widened(task, widest) for task in tasks], augment=tasks.augment)
 
 
 def _widened(task: Task, n_columns: int) -> Task:
     part = copy.copy(task)
-    flat = task.X.reshape(len(task), -1)
-    part.X = np.full((len(flat), n_columns), np.nan)
-    part.X[:, : flat.shape[1]] = flat
+    part.X = np.full((len(task), n_columns), np.nan)
+    part.X[:, : task.X.shape[1]] = task.X
     return part

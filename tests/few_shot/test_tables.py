@@ -255,3 +255,15 @@ def test_episodes_of_a_table_with_text_are_single_fits(trained: bool) -> None:
     single = clone(clf).fit(X.iloc[support], y[support])
     assert classes.tolist() == single.classes_.tolist()
     np.testing.assert_allclose(found, single.predict_proba(X.iloc[query]), rtol=1e-9)
+
+
+def test_tables_that_are_none_say_so() -> None:
+    clf = MetaFewShotClassifier("in_context", n_ways=2, n_shots=2, n_queries=2, n_episodes=2)
+    X, y = _clue(0)
+    with pytest.raises(TaskError, match="task '1' has 40 rows and 0 columns; at least one of each"):
+        clf.fit_meta([(X, y), (X[[]], y)])
+    with pytest.raises(TaskError, match=r"infinity.*Clip or drop them, or make them NaN"):
+        clf.fit_meta([(X, y), (X.assign(sign=np.inf), y)])
+    images = np.zeros((40, 1, 3, 3))
+    with pytest.raises(TaskError, match="differ in their columns: rows of shapes"):
+        clf.fit_meta([(images, y), (images.reshape(40, 9), y)])

@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metaest import MetaFewShotRegressor
+from metaest.exceptions import TaskError
 from metaest.learners import MAML, InContextTransformer
 from metaest.tasks import TaskSet
 from metaest.testing import toy_tasks
@@ -160,3 +161,8 @@ def test_meta_training_goes_on_from_the_shipped_weights() -> None:
     X, y = toy_tasks("regression", 1, seed=1)[0]
     wider = np.column_stack([X, X])  # any columns
     assert reg.fit(wider[:20], y[:20]).score(wider[20:], y[20:]) > 0.2
+
+
+def test_labels_are_refused() -> None:
+    with pytest.raises(TaskError, match=r"y of the support set must be numeric.*Classifier"):
+        MetaFewShotRegressor().fit([[1.0], [2.0]], ["low", "high"])
