@@ -5,8 +5,9 @@
 Omniglot: meta-trained on the background set, tested on the evaluation set. CLINC150: meta-trained
 on five domains, tested on the other five. Sinusoid: mean squared error from five points. Each pair
 of a learner and a data set runs in a process of its own (its peak memory is its own), has
---minutes of meta-training, and appends a row to benchmarks/output/all_learners.jsonl when done. A
-run that is cut off goes on from its checkpoint; pairs that are done are not run again. --report
+--minutes of meta-training, and appends a row to benchmarks/rows/all_learners.jsonl when done: kept
+with the code, so that another machine can go on where this one stopped. A run that is cut off goes
+on from its checkpoint; pairs that are done are not run again. --report
 prints the table. --validate trains and tests on parts of the meta-training sets, to choose
 settings.
 """
@@ -26,7 +27,15 @@ from pathlib import Path
 import numpy as np
 from _clinc import load_features
 from _common import append_json, describe_machine, prepare
-from _recipes import BASELINES, DATASETS, RECIPES, make_baseline, make_estimator, published
+from _recipes import (
+    BASELINES,
+    DATASETS,
+    RECIPES,
+    UNTURNED,
+    make_baseline,
+    make_estimator,
+    published,
+)
 from omniglot import load as load_omniglot
 from sklearn.base import clone
 
@@ -35,6 +44,7 @@ from metaest.model_selection import EpisodicSplit, cross_validate_episodes
 from metaest.tasks import TaskSet
 
 OUTPUT = Path(__file__).parent / "output"
+ROWS = Path(__file__).parent / "rows" / "all_learners.jsonl"
 SHAPES = {
     "omniglot": [(5, 1), (5, 5), (20, 1)],
     "clinc": [(5, 1), (5, 5)],
@@ -42,10 +52,10 @@ SHAPES = {
 }
 
 
-def load(dataset: str, validate: bool):
+def load(name: str, dataset: str, validate: bool):
     """Return the tasks to meta-train on, and the rows and labels (or tasks) to test on."""
     if dataset == "omniglot":
-        return load_omniglot(validate)
+        return load_omniglot(validate, turned=name not in UNTURNED)
     if dataset == "clinc":
         (X, y), test_X, test_y = load_features(OUTPUT, validate)
         return TaskSet.from_pool(X, y), test_X, test_y
@@ -115,7 +125,7 @@ def run(name: str, dataset: str, options: argparse.Namespace) -> None:
     """Measure one pair in this process."""
     prepare()
     warnings.filterwarnings("ignore", module="sklearn")  # of classes with a single row
-    tasks, X, y = load(dataset, options.validate)
+    tasks, X, y = load(name, dataset, options.validate)
     if name in BASELINES:
         estimator, spent = make_baseline(name, dataset), 0.0
     else:
@@ -132,7 +142,7 @@ def run(name: str, dataset: str, options: argparse.Namespace) -> None:
         "estimator": repr(estimator),
         "machine": describe_machine(),
     }
-    append_json(OUTPUT / "all_learners.jsonl", row)
+    append_json(ROWS, row)
     print(name, dataset, row["scores"], flush=True)
 
 
@@ -150,8 +160,7 @@ def _key(name: str, dataset: str, options: argparse.Namespace) -> dict:
 
 
 def finished() -> list[dict]:
-    path = OUTPUT / "all_learners.jsonl"
-    return [json.loads(line) for line in path.open()] if path.exists() else []
+    return [json.loads(line) for line in ROWS.open()] if ROWS.exists() else []
 
 
 def report(options: argparse.Namespace) -> None:

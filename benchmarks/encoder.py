@@ -1,4 +1,4 @@
-"""The dataset encoder: two numbers on data sets held out of its training, and the shipped weights.
+"""The dataset encoder: numbers on data sets held out of its training, and the shipped weights.
 
     METAEST_DATA=... python benchmarks/encoder.py           # the numbers; about 6 minutes, 1 core
     METAEST_DATA=... python benchmarks/encoder.py --ship    # trains on all, writes the weights
@@ -11,6 +11,7 @@
    onnxruntime), and a surrogate (extremely randomised trees) fitted to each search that
    benchmarks/build_history.py has finished. Those are searches of 50 trials: their surrogates are
    rough, and so are the similarities.
+3. Is a first trial better that weighs the other data sets by distance? Regret on those surfaces.
 
 52 data sets in 4 folds, --repeats times; nothing of a held-out data set, surfaces included, is seen
 in training; penalties are chosen by holding out data sets inside the training. "both": pairs of
@@ -35,9 +36,10 @@ from typing import Any
 import numpy as np
 import torch
 from _common import cpu_time, describe_machine, markdown_row, prepare
+from _encoder_first_trial import FirstTrials
+from _encoder_pairs import Pairs
 from _encoder_surfaces import read_surfaces
 from build_history import read_arff
-from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from metaest.meta_features import DatasetEncoder, MetaFeatures
@@ -92,30 +94,6 @@ def bootstrap_auc(folds: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
             of_folds.append(separate(first[drawn], second[drawn]))
         values.append(np.mean(of_folds))
     return np.quantile(values, [0.025, 0.975])
-
-
-class Pairs:
-    """Distances and similarities of pairs of data sets, from several splits."""
-
-    def __init__(self) -> None:
-        self.rows: list[np.ndarray] = []
-
-    def add(self, distances: np.ndarray, similarity: np.ndarray, mask: np.ndarray) -> None:
-        i, j = np.nonzero(mask & np.isfinite(similarity))
-        self.rows.append(np.stack([i, j, distances[i, j], similarity[i, j]], axis=1))
-
-    def correlation(self) -> tuple[float, np.ndarray]:
-        rows = np.concatenate(self.rows)
-        owners = rows[:, :2].astype(int)
-        ids = np.unique(owners)
-        rng = np.random.default_rng(0)
-        values = []
-        for _ in range(N_BOOTSTRAPS):
-            count = np.zeros(ids.max() + 1, dtype=int)
-            np.add.at(count, rng.choice(ids, len(ids)), 1)
-            drawn = np.repeat(rows, count[owners[:, 0]] * count[owners[:, 1]], axis=0)
-            values.append(-spearmanr(drawn[:, 2], drawn[:, 3]).statistic)
-        return -spearmanr(rows[:, 2], rows[:, 3]).statistic, np.nanquantile(values, [0.025, 0.975])
 
 
 class Study:
@@ -195,9 +173,10 @@ class Study:
         return [part.embed(view) for view in blocks]
 
 
-def evaluate(study: Study, n_repeats: int, n_steps: int) -> dict[str, dict]:
+def evaluate(study: Study, n_repeats: int, n_steps: int) -> dict[str, Any]:
     areas: dict[str, list] = {}
     pairs: dict[tuple[str, str, str], Pairs] = {}
+    first_trials = FirstTrials()
     n = len(study.ids)
     for repeat in range(n_repeats):
         order = np.random.default_rng(repeat).permutation(n)
@@ -217,12 +196,14 @@ def evaluate(study: Study, n_repeats: int, n_steps: int) -> dict[str, dict]:
                     for kind, mask in masks.items():
                         key = method, name, kind
                         pairs.setdefault(key, Pairs()).add(distances, similarity, mask)
+                    scores = study.surfaces[name]
+                    first_trials.add(method, name, scores, distances, rest, out)
             took = time.process_time() - start
             print(f"split {repeat + 1}.{fold + 1}: CPU {took:.0f} s", flush=True)
-    return {"areas": areas, "pairs": pairs}
+    return {"areas": areas, "pairs": pairs, "first_trials": first_trials}
 
 
-def report(study: Study, found: dict[str, dict]) -> dict[str, Any]:
+def report(study: Study, found: dict[str, Any]) -> dict[str, Any]:
     """Print both tables; return the encoder's own numbers."""
     kept: dict[str, Any] = {}
     print("\n" + markdown_row("method", "AUC", "95 % interval"))
@@ -250,6 +231,7 @@ def report(study: Study, found: dict[str, dict]) -> dict[str, Any]:
                     name: [round(float(x), 3) for x in (v, low, high)]
                     for name, (v, (low, high)) in values.items()
                 }
+    found["first_trials"].print(list(found["areas"]), list(study.surfaces))
     return kept
 
 

@@ -47,16 +47,18 @@ RECIPES = {
 }
 
 
-def load(validate: bool) -> tuple[TaskSet, np.ndarray, np.ndarray]:
+def load(validate: bool, turned: bool = True) -> tuple[TaskSet, np.ndarray, np.ndarray]:
     """Return the tasks to meta-train on, and the images and labels to test on."""
     omniglot = fetch_omniglot(subset="background")
     X, y = omniglot.images, omniglot.target
     if not validate:
         test = fetch_omniglot(subset="evaluation")
-        return TaskSet.from_pool(X, y).with_rotations(), test.images, test.target
+        tasks = TaskSet.from_pool(X, y)
+        return tasks.with_rotations() if turned else tasks, test.images, test.target
     alphabets = np.random.default_rng(12345).permutation(np.unique(omniglot.alphabet))[:5]
     held_out = np.isin(omniglot.alphabet, alphabets)
-    return TaskSet.from_pool(X[~held_out], y[~held_out]).with_rotations(), X[held_out], y[held_out]
+    tasks = TaskSet.from_pool(X[~held_out], y[~held_out])
+    return tasks.with_rotations() if turned else tasks, X[held_out], y[held_out]
 
 
 def run(name: str, tasks: TaskSet, X: np.ndarray, y: np.ndarray, options: argparse.Namespace):

@@ -12,7 +12,7 @@ The learned coordinates of data sets take no part: the shipped encoder was train
 sets and on their response surfaces, so it has seen the one that is taken out. The surrogate is
 meta-trained anew for each data set, without it.
 
-Each search is a line of output/real_tuning.jsonl; a rerun does what is missing. After a change of
+Each search is a line of rows/real_tuning.jsonl; a rerun does what is missing. After a change of
 metaest or of the embedded history, use another --output.
 """
 
@@ -37,7 +37,7 @@ from metaest.meta_features import fingerprint
 from metaest.tuning import MetaSampler, SearchRecord, default_space, embedded_history
 from metaest.tuning._description import LEARNED
 
-OUTPUT = Path(__file__).parent / "output" / "real_tuning.jsonl"
+OUTPUT = Path(__file__).parent / "rows" / "real_tuning.jsonl"
 N_TRIALS, N_RIVAL = 10, 50
 CHECKPOINTS = (1, 3, 5, 10)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import erfcx, log_ndtr
 
 from metaest.tuning._configurations import Configurations, Rows
 
 _N_RANDOM, _N_VARIED, _N_BEST = 256, 256, 4
+#: Rounds of a climb, the best that each begins with, and variations of each of them.
+_N_ROUNDS, _N_TOP, _N_EACH = 2, 8, 16
 
 
 def log_expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> np.ndarray:
@@ -60,3 +64,32 @@ def propose(
         best = np.argsort(-scores, kind="stable")[:_N_BEST]
         found = found.join(configurations.vary(known.take(rng.choice(best, _N_VARIED)), rng))
     return found if others is None else found.join(others)
+
+
+def climb(
+    configurations: Configurations,
+    rows: Rows,
+    merit: Callable[[Rows], np.ndarray],
+    rng: np.random.Generator,
+) -> Rows:
+    """Vary the best of some configurations twice; return the best one.
+
+    Parameters
+    ----------
+    configurations : Configurations
+    rows : Rows
+        To begin with.
+    merit : callable
+        Takes rows, returns what each is worth.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Rows, of length 1
+    """
+    worth = merit(rows)
+    for _ in range(_N_ROUNDS):
+        top = np.argsort(-worth, kind="stable")[:_N_TOP]
+        varied = configurations.vary(rows.take(np.repeat(top, _N_EACH)), rng)
+        rows, worth = rows.join(varied), np.concatenate([worth, merit(varied)])
+    return rows.take([int(worth.argmax())])

@@ -11,7 +11,7 @@ import torch
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
-from metaest.tuning._acquisition import log_expected_improvement, propose
+from metaest.tuning._acquisition import climb, log_expected_improvement, propose
 from metaest.tuning._configurations import Configurations, Rows
 from metaest.tuning._observations import Observations, observe
 from metaest.tuning._portfolio import Candidates, evaluate_candidates, greedy_portfolio
@@ -186,16 +186,18 @@ class Planner:
         best = None if sources is None else evaluate_candidates(sources).rows
         others = None if best is None else configurations.bring_inside(best)
         proposed = propose(configurations, seen.rows, seen.scores, others, rng)
-        new = _is_new(configurations, proposed, seen)
-        if not new.any():
+        if not _is_new(configurations, proposed, seen).any():
             drawn = configurations.draw(1, rng)
             return Plan(configurations.write(drawn, 0), {"origin": "random"})
-        proposed = proposed.take(new)
         origin, posterior, surrogate = self._model(sources, configurations, seen)
-        mean, std = posterior.predict(_features(surrogate, configurations, proposed))
-        merit = log_expected_improvement(mean, std, float(seen.scores.max()))
-        number = int(merit.argmax())
-        return Plan(configurations.write(proposed, number), {"origin": origin})
+
+        def merit(rows: Rows) -> np.ndarray:
+            mean, std = posterior.predict(_features(surrogate, configurations, rows))
+            worth = log_expected_improvement(mean, std, float(seen.scores.max()))
+            return np.where(_is_new(configurations, rows, seen), worth, -np.inf)
+
+        found = climb(configurations, proposed, merit, rng)
+        return Plan(configurations.write(found, 0), {"origin": origin})
 
     def _model(
         self, sources: Sources | None, configurations: Configurations, seen: Observations
@@ -224,7 +226,7 @@ class Planner:
     ) -> Posterior:
         """Fit a model; what runs is taken to score what the model expects of it."""
         features = _features(surrogate, configurations, seen.rows)
-        prior = Prior.cold(features.raw.shape[1]) if surrogate is None else surrogate.prior()
+        prior = Prior.cold(features.raw) if surrogate is None else surrogate.prior()
         posterior = Posterior(features, seen.scores, prior, self._starts.get(origin))
         self._starts[origin] = posterior.parameters
         if not len(seen.pending):

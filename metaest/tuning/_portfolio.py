@@ -129,8 +129,8 @@ def _estimate(
     if not high > low:  # one trial, or all the same: it is good, others are unknown
         return np.where(np.abs(candidates[:, None] - x).max(2).min(1) < 1e-9, 1.0, 0.5)
     y = (task.scores - low) / (high - low)
-    features, prior = Features(torch.from_numpy(x)), Prior.cold(x.shape[1])
-    process = Posterior(features, y, prior, n_steps=4 if is_quick else 10)
+    raw = torch.from_numpy(x)
+    process = Posterior(Features(raw), y, Prior.cold(raw), n_steps=4 if is_quick else 10)
     mean, std = process.predict(Features(torch.from_numpy(candidates)))
     if len(y) >= 10:
         n_trees = 10 if is_quick else 30

@@ -51,15 +51,24 @@ class Prior:
     spread: Tensor
 
     @classmethod
-    def cold(cls, n_columns: int) -> Prior:
+    def cold(cls, raw: Tensor) -> Prior:
         """Return the prior of a search without a past.
+
+        The dimension is the mean number of columns that are not zero: parameters that are not
+        active, and categories that are not chosen, make no two configurations farther apart.
+
+        Parameters
+        ----------
+        raw : Tensor of shape (n, d)
+            Encoded configurations.
 
         References
         ----------
         Hvarfner, Hellsten and Nardi, Vanilla Bayesian Optimization Performs Great in High
         Dimensions, ICML 2024: lengths that grow with the square root of the dimension.
         """
-        center = torch.full((n_columns + 1,), 0.5 * math.log(n_columns), dtype=torch.float64)
+        dimension = max(1.0, float((raw != 0).double().sum(1).mean()))
+        center = torch.full((raw.shape[1] + 1,), 0.5 * math.log(dimension), dtype=torch.float64)
         center[-1] = math.log(1e-3)
         spread = torch.ones_like(center)
         spread[-1] = 1.5

@@ -85,11 +85,11 @@ def choose_weights(
     plain = _held_out(scores, None, n)
     best, chosen = 0.0, None
     for width in _WIDTHS:
-        gains = _held_out(scores, _kernel(between, width * unit), n) - plain
+        gains = _held_out(scores, weigh_by_distance(between, width * unit), n) - plain
         error = gains.std() / len(gains) ** 0.5
         if gains.mean() > max(best, 2 * error):
             best, chosen = gains.mean(), width
-    return None if chosen is None else _kernel(to_new, chosen * unit)
+    return None if chosen is None else weigh_by_distance(to_new, chosen * unit)
 
 
 def _held_out(scores: np.ndarray, weights: np.ndarray | None, n: int) -> np.ndarray:
@@ -103,7 +103,8 @@ def _held_out(scores: np.ndarray, weights: np.ndarray | None, n: int) -> np.ndar
     return np.array(found)
 
 
-def _kernel(distances: np.ndarray, width: float) -> np.ndarray:
+def weigh_by_distance(distances: np.ndarray, width: float) -> np.ndarray:
+    """Return a Gaussian kernel's weights of data sets at these distances."""
     weights = np.exp(-0.5 * (distances / width) ** 2)
     return np.maximum(weights, 1e-3)  # the farthest still say something
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -16,10 +17,11 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.integrate import quad
 
-from metaest.tuning._acquisition import log_expected_improvement, propose
+from metaest.tuning._acquisition import climb, log_expected_improvement, propose
 from metaest.tuning._configurations import Configurations, fit_into
 from metaest.tuning._observations import known_space, observe
 from metaest.tuning._portfolio import evaluate_candidates, greedy_portfolio
+from metaest.tuning._posterior import Prior
 from metaest.tuning._record import SearchRecord
 from metaest.tuning._similarity import choose_weights, distances_from
 from metaest.tuning._sources import SourceTask, find_sources, squash
@@ -470,3 +472,24 @@ def test_proposals_are_of_the_space() -> None:
     found = propose(configurations, known, np.arange(5.0), configurations.read(draw(3)), rng)
     assert len(found) > 100
     assert all(is_inside(configurations.write(found, i)) for i in range(0, len(found), 7))
+
+
+def test_a_climb_ends_near_the_top_and_never_below_its_start() -> None:
+    configurations = Configurations({n: FloatDistribution(0.0, 1.0) for n in "abcd"})
+    rng = np.random.default_rng(0)
+    start = configurations.draw(50, rng)
+
+    def merit(rows: Any) -> np.ndarray:
+        return -np.abs(rows.values - 0.3).sum(1)
+
+    ends = [merit(climb(configurations, start, merit, rng))[0] for _ in range(20)]
+    assert min(ends) >= merit(start).max()
+    assert np.mean(ends) > 0.6 * merit(start).max()  # both are below 0
+
+
+def test_columns_that_a_configuration_does_not_have_leave_the_lengths_as_they_are() -> None:
+    raw = torch.tensor([[0.5, -0.5, 0.2], [0.1, 0.9, -0.3]], dtype=torch.float64)
+    wide = torch.cat([raw, torch.zeros(2, 5, dtype=torch.float64)], dim=1)
+    narrow, more = Prior.cold(raw).center, Prior.cold(wide).center
+    assert len(more) == 9
+    assert more[0] == narrow[0] == pytest.approx(0.5 * math.log(3))
