@@ -38,7 +38,8 @@ class _Process:
 
     def __init__(self, x: np.ndarray, scores: np.ndarray) -> None:
         self.x, self.y = x, (scores - scores.mean()) / max(float(scores.std()), 1e-12)
-        self._posterior = Posterior(Features(torch.from_numpy(x)), self.y, Prior.cold(x.shape[1]))
+        raw = torch.from_numpy(x)
+        self._posterior = Posterior(Features(raw), self.y, Prior.cold(raw))
         parameters = self._posterior.parameters.exp().numpy()
         self._lengths, self._noise = parameters[:-1], float(parameters[-1]) + 1e-6
         noise = self._noise * np.eye(len(x))

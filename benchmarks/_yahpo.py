@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import onnxruntime
@@ -76,14 +76,37 @@ SCENARIOS = {
 }
 
 
-class Yahpo:
-    """One scenario.
+class World(Protocol):
+    """Tasks of one search space, and the score of every configuration on each.
 
     Attributes
     ----------
+    name, metric : str
     space : dict of str to optuna distribution
     tasks : list of str
+    tpe_options : dict
+        What Optuna's TPE needs for this space.
     """
+
+    name: str
+    metric: str
+    space: dict[str, BaseDistribution]
+    tasks: list[str]
+    tpe_options: ClassVar[dict[str, Any]]
+
+    def __call__(self, task: str, params: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Return the scores (n,) of n configurations; higher is better."""
+        ...
+
+    def ask(self, study: optuna.Study) -> optuna.Trial:
+        """Begin a trial that has all of its parameters."""
+        ...
+
+
+class Yahpo:
+    """One scenario of YAHPO Gym: a :class:`World`."""
+
+    tpe_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, name: str) -> None:
         if "METAEST_DATA" not in os.environ:
@@ -96,6 +119,7 @@ class Yahpo:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.name = name
         self.spec = SCENARIOS[name]
+        self.metric = self.spec.metric
         self._net = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
         self._inputs = [own.name for own in self._net.get_inputs()]
         self._codes = json.loads((folder / "encoding.json").read_text())
@@ -105,7 +129,6 @@ class Yahpo:
         self.space = {n: _distribution(named[n]) for n in searched}
 
     def __call__(self, task: str, params: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Return the scores (n,) of n configurations; higher is better."""
         spec = self.spec
         rows = [{**p, **spec.fidelity, spec.task: task} for p in params]
         codes = [[self._codes[name][row[name]] for name in spec.categorical] for row in rows]
@@ -115,6 +138,9 @@ class Yahpo:
             for name in self._inputs
         }
         return self._net.run(None, feed)[0][:, spec.output].astype(float)
+
+    def ask(self, study: optuna.Study) -> optuna.Trial:
+        return study.ask(self.space)
 
 
 def _distribution(entry: Mapping[str, Any]) -> BaseDistribution:
@@ -135,19 +161,19 @@ class PastSearch:
     values: list[float]
 
 
-def load_histories(yahpo: Yahpo, folder: Path) -> dict[str, PastSearch]:
+def load_histories(world: World, folder: Path) -> dict[str, PastSearch]:
     """Return each task's own search: 100 trials of cold TPE."""
-    path = folder / f"{yahpo.name}-histories.jsonl"
+    path = folder / f"{world.name}-histories.jsonl"
     found = read_lines(path)
     done = {row["task"] for row in found}
-    for number, task in enumerate(yahpo.tasks):
+    for number, task in enumerate(world.tasks):
         if task in done:
             continue
-        sampler = optuna.samplers.TPESampler(seed=1000 + number)
+        sampler = optuna.samplers.TPESampler(seed=1000 + number, **world.tpe_options)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for _ in range(N_TRIALS):
-            trial = study.ask(yahpo.space)
-            study.tell(trial, float(yahpo(task, [trial.params])[0]))
+            trial = world.ask(study)
+            study.tell(trial, float(world(task, [trial.params])[0]))
         row = {
             "task": task,
             "params": [t.params for t in study.trials],
@@ -156,29 +182,29 @@ def load_histories(yahpo: Yahpo, folder: Path) -> dict[str, PastSearch]:
         append_json(path, row)
         found.append(row)
     by_task = {row["task"]: PastSearch(row["params"], row["values"]) for row in found}
-    return {task: by_task[task] for task in yahpo.tasks}
+    return {task: by_task[task] for task in world.tasks}
 
 
 def load_bounds(
-    yahpo: Yahpo, folder: Path, histories: Mapping[str, PastSearch]
+    world: World, folder: Path, histories: Mapping[str, PastSearch]
 ) -> dict[str, tuple[float, float]]:
     """Return the worst and the best known value of each task.
 
     Of random configurations and the best of every task's history, improved by local search.
     What the methods find later may still be better: the caller widens the bounds by it.
     """
-    path = folder / f"{yahpo.name}-bounds.jsonl"
+    path = folder / f"{world.name}-bounds.jsonl"
     found = {row["task"]: (row["worst"], row["best"]) for row in read_lines(path)}
-    configurations = Configurations(yahpo.space)
+    configurations = Configurations(world.space)
     drawn = configurations.draw(N_RANDOM, np.random.default_rng(0))
     bests = [own.params[int(np.argmax(own.values))] for own in histories.values()]
     start = drawn.join(configurations.read(bests))
     params = _write(configurations, start)
-    for number, task in enumerate(yahpo.tasks):
+    for number, task in enumerate(world.tasks):
         if task in found:
             continue
-        values = yahpo(task, params)
-        best = _climb_all(yahpo, task, configurations, start, values, number)
+        values = world(task, params)
+        best = _climb_all(world, task, configurations, start, values, number)
         own = histories[task].values
         found[task] = (min(values.min(), *own), max(best, *own))
         append_json(path, {"task": task, "worst": found[task][0], "best": found[task][1]})
@@ -186,7 +212,7 @@ def load_bounds(
 
 
 def _climb_all(
-    yahpo: Yahpo,
+    world: World,
     task: str,
     configurations: Configurations,
     rows: Rows,
@@ -200,14 +226,14 @@ def _climb_all(
     rng = np.random.default_rng([1, seed])
     ends = []
     for part in np.array_split(rng.permutation(len(values)), N_CLIMBS):
-        ends.append(_climb(yahpo, task, configurations, rows.take(part), values[part], rng))
+        ends.append(_climb(world, task, configurations, rows.take(part), values[part], rng))
     found, reached = zip(*ends, strict=True)
     whole = found[0].join(*found[1:])
-    return float(_climb(yahpo, task, configurations, whole, np.concatenate(reached), rng)[1].max())
+    return float(_climb(world, task, configurations, whole, np.concatenate(reached), rng)[1].max())
 
 
 def _climb(
-    yahpo: Yahpo,
+    world: World,
     task: str,
     configurations: Configurations,
     rows: Rows,
@@ -227,7 +253,7 @@ def _climb(
         _, first = np.unique(rows.join(new).values.round(9), axis=0, return_index=True)
         new = new.take(first[first >= len(rows)] - len(rows))
         rows = rows.join(new)
-        values = np.concatenate([values, yahpo(task, _write(configurations, new))])
+        values = np.concatenate([values, world(task, _write(configurations, new))])
     kept = np.argsort(-values, kind="stable")[:N_KEPT]
     return rows.take(kept), values[kept]
 

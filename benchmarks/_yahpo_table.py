@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import markdown_row
-from _yahpo import SCENARIOS, read_lines
+from _yahpo import World, read_lines
 
 CHECKPOINTS = (1, 2, 3, 5, 10, 25, 50, 100)
 #: Searches with a misleading past, which should end no worse than those without one.
@@ -73,14 +73,14 @@ class Table:
     def __init__(
         self,
         results: Sequence[Result],
-        scenario: str,
+        world: World,
         bounds: Mapping[str, tuple[float, float]],
         methods: Sequence[str],
         seeds: Sequence[int],
         n_trials: int,
     ) -> None:
-        self.scenario, self.n_trials = scenario, n_trials
-        own = [r for r in results if r.scenario == scenario]
+        self.scenario, self.metric, self.n_trials = world.name, world.metric, n_trials
+        own = [r for r in results if r.scenario == world.name]
         bounds = _widen(bounds, own)
         whole = [r for r in own if r.seed in seeds and len(r.values) >= n_trials]
         self._by_method: dict[str, dict[tuple[int, str], Result]] = defaultdict(dict)
@@ -105,7 +105,7 @@ class Table:
             return
         seeds, tasks = ({key[i] for key in self.keys} for i in (0, 1))
         print(
-            f"\n### {self.scenario}, {SCENARIOS[self.scenario].metric}: {len(tasks)} tasks, seeds "
+            f"\n### {self.scenario}, {self.metric}: {len(tasks)} tasks, seeds "
             f"{', '.join(map(str, sorted(seeds)))}: {len(self.keys)} searches of each method\n"
         )
         goals = [n for n in (50, 100) if n <= self.n_trials] if "tpe" in self.methods else []

@@ -2,11 +2,13 @@
 
     METAEST_DATA=... python benchmarks/yahpo.py                          # everything
     METAEST_DATA=... python benchmarks/yahpo.py --seeds 0 --max-tasks 12 # a first look
+    METAEST_DATA=... python benchmarks/yahpo.py --scenario model_choice  # conditional parameters
     METAEST_DATA=... python benchmarks/yahpo.py --report --plot a.png    # tables of what is done
 
-Surrogates of real tuning runs (see _yahpo.py); three folds over tasks, another shuffle for each
-seed. The past of a test task is the 100 trials of cold TPE on each *source* task, in a History; no
-source task is evaluated again. Every method proposes trials one by one to an Optuna study.
+Surrogates of real tuning runs (see _yahpo.py and _model_choice.py); three folds over tasks, another
+shuffle for each seed. The past of a test task is the 100 trials of cold TPE on each *source* task,
+in a History; no source task is evaluated again. Every method proposes trials one by one to an
+Optuna study.
 
     random, tpe, gp    Optuna's samplers (gp is slow: only when asked for)
     cold               MetaSampler without a past
@@ -43,8 +45,9 @@ from typing import Any
 import numpy as np
 import optuna
 from _common import append_json, describe_machine, prepare
+from _model_choice import ModelChoice
 from _rgpe import RankingSources, RGPESampler
-from _yahpo import SCENARIOS, PastSearch, Yahpo, load_bounds, load_histories
+from _yahpo import SCENARIOS, PastSearch, World, Yahpo, load_bounds, load_histories
 from _yahpo_table import Table, draw, read_results
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
@@ -60,7 +63,7 @@ N_FIRST = 12
 class Fold:
     """The source tasks of a fold, and what is made of them once."""
 
-    yahpo: Yahpo
+    world: World
     searches: dict[str, PastSearch]
     seed: int
     number: int
@@ -81,12 +84,12 @@ class Fold:
 
     @functools.cached_property
     def ranking_sources(self) -> RankingSources:
-        return RankingSources(self.history.tasks(), self.yahpo.space)
+        return RankingSources(self.history.tasks(), self.world.space)
 
     def _make(self, change: Callable[[list[float]], list[float]]) -> History:
         history = History()
         for task, own in self.searches.items():
-            history.add_trials(task, own.params, change(own.values), space=self.yahpo.space)
+            history.add_trials(task, own.params, change(own.values), space=self.world.space)
         return history
 
 
@@ -98,14 +101,18 @@ def _portfolio(fold: Fold, n: int, seed: int) -> MetaSampler:
     return MetaSampler(fold.history, n_portfolio=n, surrogate="cold", seed=seed)
 
 
+def _tpe(fold: Fold, seed: int) -> TPESampler:
+    return TPESampler(seed=seed, **fold.world.tpe_options)
+
+
 METHODS: dict[str, Callable[[Fold, int], Phases]] = {
     "random": lambda fold, seed: {0: RandomSampler(seed)},
-    "tpe": lambda fold, seed: {0: TPESampler(seed=seed)},
+    "tpe": lambda fold, seed: {0: _tpe(fold, seed)},
     "gp": lambda fold, seed: {0: GPSampler(seed=seed)},
     "cold": lambda fold, seed: {0: MetaSampler(seed=seed)},
     "portfolio10_tpe": lambda fold, seed: {
         0: _portfolio(fold, 10, seed),
-        10: TPESampler(seed=seed),
+        10: _tpe(fold, seed),
     },
     "portfolio10_cold": lambda fold, seed: {0: _portfolio(fold, 10, seed)},
     "rgpe": lambda fold, seed: {
@@ -117,21 +124,26 @@ METHODS: dict[str, Callable[[Fold, int], Phases]] = {
     "meta_adversarial": lambda fold, seed: {0: MetaSampler(fold.adversarial, seed=seed)},
 }
 DEFAULT = [name for name in METHODS if name != "gp"]
+#: The default leaves out the one that choices were made on.
+WORLDS: dict[str, Callable[[], World]] = {
+    **{name: functools.partial(Yahpo, name) for name in SCENARIOS},
+    "model_choice": ModelChoice,
+}
 #: What these learn of a fold's past is kept for its other tasks.
 LEARNING = ("portfolio10_tpe", "portfolio10_cold", "rgpe", "meta", "meta_useless")
 LEARNING += ("meta_adversarial",)
 
 
-def search(yahpo: Yahpo, task: str, phases: Phases, n_trials: int) -> dict[str, Any]:
+def search(world: World, task: str, phases: Phases, n_trials: int) -> dict[str, Any]:
     """Run one search; CPU seconds of each suggestion, whose thread is the only one."""
     study = optuna.create_study(direction="maximize", sampler=phases[0])
     seconds = []
     for number in range(n_trials):
         study.sampler = phases.get(number, study.sampler)
         start = time.process_time()
-        trial = study.ask(yahpo.space)
+        trial = world.ask(study)
         seconds.append(time.process_time() - start)
-        study.tell(trial, float(yahpo(task, [trial.params])[0]))
+        study.tell(trial, float(world(task, [trial.params])[0]))
     origins = Counter(t.user_attrs.get("metaest:origin", "") for t in study.trials)
     return {
         "values": [float(f"{trial.value:.8g}") for trial in study.trials],
@@ -146,7 +158,7 @@ def warm_up(fold: Fold, method: str, task: str) -> float:
     start = time.process_time()
     phases = METHODS[method](fold, 0)
     made = time.process_time() - start
-    seconds = search(fold.yahpo, task, phases, 12)["all_seconds"]
+    seconds = search(fold.world, task, phases, 12)["all_seconds"]
     return made + sum(seconds) - len(seconds) * float(np.median(seconds))
 
 
@@ -194,19 +206,19 @@ def run(jobs: Sequence[Job], worlds: dict[str, tuple], output: Path, n_trials: i
     print(f"{len(jobs)} searches, {len(jobs) - len(missing)} done before", flush=True)
     fold, last = None, None
     for count, job in enumerate(missing, 1):
-        yahpo, histories = worlds[job.scenario]
+        world, histories = worlds[job.scenario]
         if (job.scenario, job.seed, job.fold) != last:
             last = job.scenario, job.seed, job.fold
-            numbered = _numbered(yahpo.tasks, job.seed)
+            numbered = _numbered(world.tasks, job.seed)
             sources = {t: histories[t] for n, t in numbered if n % N_FOLDS != job.fold}
-            fold = Fold(yahpo, sources, job.seed, job.fold)
+            fold = Fold(world, sources, job.seed, job.fold)
         assert fold is not None
         row: dict[str, Any] = {**job.__dict__}
         if job.method in LEARNING and job.method not in fold.warm:
             row["learning"] = round(warm_up(fold, job.method, job.task), 2)
             fold.warm.add(job.method)
-        seed = 10_000 * job.seed + yahpo.tasks.index(job.task)
-        row |= search(yahpo, job.task, METHODS[job.method](fold, seed), n_trials)
+        seed = 10_000 * job.seed + world.tasks.index(job.task)
+        row |= search(world, job.task, METHODS[job.method](fold, seed), n_trials)
         del row["all_seconds"]
         append_json(path, row)
         if count % 20 == 0 or "learning" in row:
@@ -215,7 +227,7 @@ def run(jobs: Sequence[Job], worlds: dict[str, tuple], output: Path, n_trials: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenario", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
+    parser.add_argument("--scenario", nargs="+", choices=list(WORLDS), default=list(SCENARIOS))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=DEFAULT)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--trials", type=int, default=100)
@@ -229,17 +241,18 @@ def main() -> None:
     print(describe_machine(), flush=True)
     worlds, bounds = {}, {}
     for name in args.scenario:
-        yahpo = Yahpo(name)
-        histories = load_histories(yahpo, args.output)
-        worlds[name] = yahpo, histories
-        bounds[name] = load_bounds(yahpo, args.output, histories)
+        world = WORLDS[name]()
+        histories = load_histories(world, args.output)
+        worlds[name] = world, histories
+        bounds[name] = load_bounds(world, args.output, histories)
     if not args.report:
-        names = {name: yahpo.tasks for name, (yahpo, _) in worlds.items()}
+        names = {name: world.tasks for name, (world, _) in worlds.items()}
         jobs = list(plan(names, args.seeds, args.methods, args.max_tasks))
         run(jobs, worlds, args.output, args.trials)
     results = read_results(args.output / "results.jsonl")
     tables = [
-        Table(results, name, bounds[name], args.methods, args.seeds, args.trials) for name in worlds
+        Table(results, world, bounds[name], args.methods, args.seeds, args.trials)
+        for name, (world, _) in worlds.items()
     ]
     for table in tables:
         table.print()

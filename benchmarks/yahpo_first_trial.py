@@ -30,7 +30,7 @@ from metaest.tuning._sources import find_sources
 N_RANDOM, N_ROUNDS, N_TOP, N_EACH = 1500, 12, 20, 10
 
 
-class World:
+class Scenario:
     """A scenario, and regrets in it."""
 
     def __init__(self, name: str) -> None:
@@ -96,13 +96,13 @@ def main() -> None:
     print(markdown_row("scenario", "portfolio", "evaluated", "hindsight"))
     print(markdown_row(*["---"] * 4))
     for name in SCENARIOS:
-        world = World(name)
-        portfolio, evaluated = np.array([world.held_out(s) for s in args.seeds]).swapaxes(0, 1)
+        scenario = Scenario(name)
+        portfolio, evaluated = np.array([scenario.held_out(s) for s in args.seeds]).swapaxes(0, 1)
         cells = [
             f"{found.mean():.1f} ± {found.std() / found.shape[1] ** 0.5:.1f}"
             for found in (portfolio, evaluated)
         ]
-        print(markdown_row(name, *cells, f"{world.hindsight():.1f}"), flush=True)
+        print(markdown_row(name, *cells, f"{scenario.hindsight():.1f}"), flush=True)
 
 
 if __name__ == "__main__":
