@@ -23,8 +23,6 @@ from metaest.tuning._surrogate import Surrogate, train_surrogate
 
 #: Nats by which a cold model must explain the scores better, to take over; and from which trial.
 _MARGIN, _SWITCH_FROM = 3.0, 8
-#: After so many trials the learned mean must have explained this share, or the past is not trusted.
-_JUDGED_FROM, _LEAST_FACTOR = 5, 0.6
 #: A configuration that is nearer than this to a known one is the same.
 _SAME = 1e-9
 
@@ -38,7 +36,7 @@ class Plan:
     params : dict
         Also those that are not active.
     attributes : dict
-        "origin" and, for the portfolio, "source"; "misled" where the past was found to be wrong.
+        "origin" and, for the portfolio, "source".
     """
 
     params: dict[str, Any]
@@ -116,11 +114,9 @@ class Planner:
             entry = self._from_portfolio(sources, configurations, seen, trials)
             if entry is not None:
                 return entry
-        n_misled = sum(PREFIX + "misled" in trial.user_attrs for trial in trials)
-        if 0 < n_misled < self._n_random:
-            return _draw(configurations, rng, is_misled=True)
         if len(seen.rows) < (1 if sources else self._n_random):
-            return _draw(configurations, rng)
+            drawn = configurations.draw(1, rng)
+            return Plan(configurations.write(drawn, 0), {"origin": "random"})
         return self._from_model(sources, configurations, seen, rng)
 
     def _find(
@@ -191,10 +187,9 @@ class Planner:
         others = None if best is None else configurations.bring_inside(best)
         proposed = propose(configurations, seen.rows, seen.scores, others, rng)
         if not _is_new(configurations, proposed, seen).any():
-            return _draw(configurations, rng)
+            drawn = configurations.draw(1, rng)
+            return Plan(configurations.write(drawn, 0), {"origin": "random"})
         origin, posterior, surrogate = self._model(sources, configurations, seen)
-        if origin == "random":
-            return _draw(configurations, rng, is_misled=True)
 
         def merit(rows: Rows) -> np.ndarray:
             mean, std = posterior.predict(_features(surrogate, configurations, rows))
@@ -207,11 +202,7 @@ class Planner:
     def _model(
         self, sources: Sources | None, configurations: Configurations, seen: Observations
     ) -> tuple[str, Posterior, Surrogate | None]:
-        """Return the model that explains the scores best: the meta-trained or the cold one.
-
-        Or "random", where what was learned from the past has turned out to be wrong: then the
-        search begins anew, as one without a past does.
-        """
+        """Return the model that explains the scores best: the meta-trained or the cold one."""
         surrogate = None
         if sources is not None and self._is_meta:
             encode = sources.configurations.encode
@@ -220,8 +211,6 @@ class Planner:
         if surrogate is None:
             return "cold", self._fit("cold", None, configurations, seen), None
         warm = self._fit("surrogate", surrogate, configurations, seen)
-        if _JUDGED_FROM <= len(seen.rows) < _SWITCH_FROM and warm.mean_factor < _LEAST_FACTOR:
-            return "random", warm, surrogate
         if len(seen.rows) >= _SWITCH_FROM:
             cold = self._fit("cold", None, configurations, seen)
             if cold.loss + _MARGIN < warm.loss:
@@ -246,13 +235,6 @@ class Planner:
         both = _features(surrogate, configurations, seen.rows.join(seen.pending))
         scores = np.concatenate([seen.scores, expected])
         return Posterior(both, scores, prior, posterior.parameters, n_steps=0)
-
-
-def _draw(
-    configurations: Configurations, rng: np.random.Generator, is_misled: bool = False
-) -> Plan:
-    params = configurations.write(configurations.draw(1, rng), 0)
-    return Plan(params, {"origin": "random"} | ({"misled": True} if is_misled else {}))
 
 
 def _features(surrogate: Surrogate | None, configurations: Configurations, rows: Rows) -> Features:

@@ -122,11 +122,6 @@ class Posterior:
         with torch.no_grad():
             self._fit, self.loss = self._evaluate(self.parameters)
 
-    @property
-    def mean_factor(self) -> float:
-        """How far the search is as the learned mean says: 1 as it says, 0 not at all."""
-        return 1.0 if self._features.mean is None else float(self.parameters[-1])
-
     def predict(self, features: Features) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of the scores of m configurations, both (m,)."""
         with torch.no_grad():

@@ -29,13 +29,11 @@ class MetaSampler(BaseSampler):
     Then a deep-kernel Gaussian process that was meta-trained on the past searches proposes the
     configuration of highest expected improvement. If the scores of the running search contradict
     what the past says, that is unlearned, and a Gaussian process that knows only the running
-    search takes over; if they do so from the start, after as many random trials as a cold search
-    begins with. Without a usable past, the search is a cold one.
+    search takes over. Without a usable past, the search is a cold one.
 
     What a trial is from stands in its user attributes: ``metaest:origin`` is "portfolio",
     "surrogate" (meta-trained), "cold" (a model of this search alone) or "random";
-    ``metaest:source`` names the past search of a portfolio entry and its data set's distance;
-    ``metaest:misled`` marks the random trials of a search whose past was found to be wrong.
+    ``metaest:source`` names the past search of a portfolio entry and its data set's distance.
 
     Parameters
     ----------
@@ -59,7 +57,7 @@ class MetaSampler(BaseSampler):
         What proposes trials after the portfolio: the meta-trained model, or one of this search
         alone, which needs no meta-training.
     n_random : int, default=8
-        Random trials of a cold search before its model, and of one that the past misled.
+        Random trials of a cold search before its model.
     seed : int, default=None
     verbose : int, default=0
         1 shows the progress of meta-training (some 20 seconds for 80 searches of 100 trials,

@@ -16,7 +16,6 @@ from sklearn.datasets import make_classification
 
 from metaest.exceptions import HistoryError, InvalidParameterError
 from metaest.tuning import History, MetaSampler, SearchRecord
-from metaest.tuning._posterior import Posterior
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -418,25 +417,6 @@ def test_a_misled_search_turns_cold() -> None:
     study = run(misleading("adversarial"), 16)
     assert origins(study)[:3] == ["portfolio"] * 3
     assert "cold" in origins(study)[8:]
-
-
-def test_a_search_begins_anew_where_the_learned_mean_explains_nothing(
-    records: list[SearchRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Posterior, "mean_factor", property(lambda _: 0.2))
-    study = run(records, 9)
-    study.sampler = MetaSampler(records, seed=1)  # as after a restart: nothing is kept in memory
-    study.optimize(objective, n_trials=7)
-    marked = [trial.number for trial in study.trials if "metaest:misled" in trial.user_attrs]
-    assert marked == list(range(5, 13))  # n_random of them
-    assert origins(study)[5:13] == ["random"] * 8
-    assert set(origins(study)[13:]) <= {"surrogate", "cold"}
-
-
-def test_a_search_that_the_past_helps_is_not_taken_for_misled(records: list[SearchRecord]) -> None:
-    for seed in range(3):
-        study = run(records, 10, seed=seed)
-        assert not any("metaest:misled" in trial.user_attrs for trial in study.trials)
 
 
 # ---------------------------------------------------------------------------------- time, refusals
