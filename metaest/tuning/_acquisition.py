@@ -71,8 +71,8 @@ def climb(
     rows: Rows,
     merit: Callable[[Rows], np.ndarray],
     rng: np.random.Generator,
-) -> Rows:
-    """Vary the best of some configurations twice; return the best one.
+) -> tuple[Rows, float]:
+    """Vary the best of some configurations twice; return the best one and its merit.
 
     Parameters
     ----------
@@ -80,16 +80,18 @@ def climb(
     rows : Rows
         To begin with.
     merit : callable
-        Takes rows, returns what each is worth.
+        Takes n rows, returns what each is worth (n,); minus infinity: it is not allowed.
     rng : numpy.random.Generator
 
     Returns
     -------
-    Rows, of length 1
+    best : Rows of length 1
+    worth : float
     """
     worth = merit(rows)
     for _ in range(_N_ROUNDS):
         top = np.argsort(-worth, kind="stable")[:_N_TOP]
         varied = configurations.vary(rows.take(np.repeat(top, _N_EACH)), rng)
         rows, worth = rows.join(varied), np.concatenate([worth, merit(varied)])
-    return rows.take([int(worth.argmax())])
+    number = int(worth.argmax())
+    return rows.take([number]), float(worth[number])

@@ -186,9 +186,6 @@ class Planner:
         best = None if sources is None else evaluate_candidates(sources).rows
         others = None if best is None else configurations.bring_inside(best)
         proposed = propose(configurations, seen.rows, seen.scores, others, rng)
-        if not _is_new(configurations, proposed, seen).any():
-            drawn = configurations.draw(1, rng)
-            return Plan(configurations.write(drawn, 0), {"origin": "random"})
         origin, posterior, surrogate = self._model(sources, configurations, seen)
 
         def merit(rows: Rows) -> np.ndarray:
@@ -196,7 +193,9 @@ class Planner:
             worth = log_expected_improvement(mean, std, float(seen.scores.max()))
             return np.where(_is_new(configurations, rows, seen), worth, -np.inf)
 
-        found = climb(configurations, proposed, merit, rng)
+        found, worth = climb(configurations, proposed, merit, rng)
+        if worth == -np.inf:  # all that can be tried was
+            found, origin = configurations.draw(1, rng), "random"
         return Plan(configurations.write(found, 0), {"origin": origin})
 
     def _model(

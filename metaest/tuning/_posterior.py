@@ -55,7 +55,8 @@ class Prior:
         """Return the prior of a search without a past.
 
         The dimension is the mean number of columns that are not zero: parameters that are not
-        active, and categories that are not chosen, make no two configurations farther apart.
+        active, and categories that are not chosen, make no two configurations farther apart. (A
+        number in the middle of its range is zero, too, but seldom there.)
 
         Parameters
         ----------
