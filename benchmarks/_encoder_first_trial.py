@@ -54,11 +54,9 @@ class FirstTrials:
         first = greedy_portfolio(unit[rest], 1)[0]
         for own in out:
             to_new = distances[own, rest]
-            weights = {
-                "always": weigh_by_distance(to_new, width),
-                "as MetaSampler decides": choose_weights(unit[rest], to_new, between, 1),
-            }
-            for way, found in weights.items():
+            always = weigh_by_distance(to_new, width)
+            guarded = choose_weights(unit[rest], to_new, between, 1)
+            for way, found in zip(WAYS, (always, guarded), strict=True):
                 chosen = greedy_portfolio(unit[rest], 1, found)[0]
                 key = method, surface, way
                 self._plain[key].append(1 - unit[own, first])

@@ -9,7 +9,7 @@ show that it works, not how well.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import optuna
@@ -21,9 +21,6 @@ from sklearn.ensemble import ExtraTreesRegressor
 from metaest.tuning import SearchRecord, default_space, embedded_history
 from metaest.tuning._configurations import Configurations
 from metaest.tuning._posterior import Features, Posterior, Prior
-
-#: Optuna's TPE samples conditional parameters independently without it.
-TPE_OPTIONS = {"multivariate": True, "group": True}
 
 
 class Fit(NamedTuple):
@@ -49,7 +46,8 @@ class ModelChoice:
 
     name = "model_choice"
     metric = "accuracy"
-    tpe_options = TPE_OPTIONS
+    #: Without it Optuna's TPE samples conditional parameters independently.
+    tpe_options: ClassVar[dict[str, Any]] = {"multivariate": True, "group": True}
 
     def __init__(self) -> None:
         records = {

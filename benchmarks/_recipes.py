@@ -155,7 +155,8 @@ RECIPES: dict[str, dict[str, tuple[L.Learner, dict[str, Any]]]] = {
 }
 
 #: Meta-trained on the 964 characters as they are; others also on those turned, as 3,856 classes.
-#: Too many for one softmax within minutes: 73 against 57 % on validation alphabets after 20 s.
+#: Too many for one softmax within minutes: 73 against at most 49 % on validation alphabets
+#: after 20 s.
 UNTURNED = ("finetune",)
 
 #: Without meta-training: on the pixels, and on the columns.

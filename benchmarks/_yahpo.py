@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import onnxruntime
 import optuna
-from _common import append_json
+from _common import append_json, read_lines
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -260,16 +260,3 @@ def _climb(
 
 def _write(configurations: Configurations, rows: Rows) -> list[dict[str, Any]]:
     return [configurations.write(rows, number) for number in range(len(rows))]
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; the last one may be half, where a run was killed."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows

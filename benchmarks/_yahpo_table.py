@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from _common import markdown_row
-from _yahpo import World, read_lines
+from _common import markdown_row, read_lines
+from _yahpo import World
 
 CHECKPOINTS = (1, 2, 3, 5, 10, 25, 50, 100)
 #: Searches with a misleading past, which should end no worse than those without one.

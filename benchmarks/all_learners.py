@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from _clinc import load_features
-from _common import append_json, describe_machine, prepare
+from _common import append_json, describe_machine, prepare, read_lines
 from _recipes import (
     BASELINES,
     DATASETS,
@@ -149,6 +149,7 @@ def run(name: str, dataset: str, options: argparse.Namespace) -> None:
 def _key(name: str, dataset: str, options: argparse.Namespace) -> dict:
     """Return what makes a measurement the same one."""
     recipe = "" if name in BASELINES else repr(make_estimator(name, dataset))
+    recipe += " unturned" if dataset == "omniglot" and name in UNTURNED else ""
     return {
         "learner": name,
         "dataset": dataset,
@@ -159,14 +160,10 @@ def _key(name: str, dataset: str, options: argparse.Namespace) -> dict:
     }
 
 
-def finished() -> list[dict]:
-    return [json.loads(line) for line in ROWS.open()] if ROWS.exists() else []
-
-
 def report(options: argparse.Namespace) -> None:
     """Print the table of what is done."""
     rows = {}
-    for row in finished():
+    for row in read_lines(ROWS):
         wanted = _key(row["learner"], row["dataset"], options)
         if all(row[k] == v for k, v in wanted.items()):
             rows[row["learner"], row["dataset"]] = row
@@ -203,7 +200,8 @@ def main() -> None:
     if options.report:
         return report(options)
     done = [
-        {k: row[k] for k in _key(row["learner"], row["dataset"], options)} for row in finished()
+        {k: row[k] for k in _key(row["learner"], row["dataset"], options)}
+        for row in read_lines(ROWS)
     ]
     for dataset in options.datasets:
         for name in options.names or known:

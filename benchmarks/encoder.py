@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from _common import cpu_time, describe_machine, markdown_row, prepare
 from _encoder_first_trial import FirstTrials
-from _encoder_pairs import Pairs
+from _encoder_pairs import N_BOOTSTRAPS, Pairs
 from _encoder_surfaces import read_surfaces
 from build_history import read_arff
 from sklearn.metrics import roc_auc_score
@@ -56,7 +56,6 @@ from metaest.meta_features._encoder_model import (
 ROOT = Path(__file__).parent
 SHIPPED = Path(shipped_beside.__file__).parent / "data"
 N_FOLDS = 4
-N_BOOTSTRAPS = 500
 TEN = [
     *("log_n_rows", "log_n_columns", "log_dimensionality", "log_n_classes", "class_entropy"),
     *("class_min", "class_max", "numeric_share", "missing_share", "binary_share"),

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from _common import append_json, describe_machine, markdown_row, prepare
+from _common import append_json, describe_machine, markdown_row, prepare, read_lines
 from build_history import MODELS, cost, load, make_folds, run_trial, short
 from optuna.trial import TrialState
 
@@ -161,8 +161,7 @@ def run(jobs: Sequence[tuple[dict, str]], folder: Path, path: Path, args: Any) -
 def read_rows(path: Path, seed: int) -> list[dict]:
     """Read what is done; of the same search, the longest."""
     found: dict[tuple, dict] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        row = json.loads(line)
+    for row in read_lines(path):
         key = row["task"], row["model"]
         if row["seed"] == seed and len(row["values"]) >= len(found.get(key, row)["values"]):
             found[key] = row
