@@ -96,8 +96,9 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         groups : array-like of shape (n_rows,), default=None
             The task that each row belongs to.
         validation_tasks : TaskSet or list of (X, y), default=None
-            Held-out tasks; the weights that do best on them are kept. None: `validation_fraction`
-            of the tasks (of the classes of a pool) are held out, if enough are left to train on.
+            Held-out tasks; the weights that do best on them are kept, of several between start and
+            end (see :func:`~metaest.training.meta_train`). None: `validation_fraction` of the
+            tasks (of the classes of a pool) are held out, if enough are left to train on.
         checkpoint : path, default=None
             Folder of checkpoints; the same call goes on from there. Needs an int `random_state`.
         distill : estimator, MetaState or Distillation, default=None

@@ -46,30 +46,39 @@ class KeepBest(Callback):
 
     Without held-out episodes the last weights are kept.
 
+    Parameters
+    ----------
+    batches : sequence of EpisodeBatch
+        Held-out episodes.
+    patience : int or None
+
     Attributes
     ----------
     weights : dict of Tensor
-        The best weights so far, on the CPU; only ever those of a finished round.
+        The best of the finished rounds, on the CPU; those before the first until then.
+    score : float
+        The best one, of the start or of a round.
     """
 
     def __init__(self, batches: Sequence[EpisodeBatch], patience: int | None) -> None:
         self.batches = batches
         self.patience = patience
-        self.score = -math.inf
+        self.score = self.score_of_weights = -math.inf
         self.misses = 0
         self.weights: dict[str, torch.Tensor] = {}
         self.stopped = False
 
     def on_train_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
         if not self.weights:
-            self._consider(net, *self._validate(net))
+            self.weights = state_to_cpu(net.module_.state_dict())
+            self.score = _number(self._validate(net)[1])
 
     def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
         loss, score = self._validate(net)
         if self.batches:
             net.history.record("valid_loss", loss)
             net.history.record("valid_score", score)
-        net.history.record("valid_best", self._consider(net, loss, score))
+        net.history.record("valid_best", self._consider(net, score))
 
     def stop_if_stale(self) -> None:
         """End meta-training in skorch's way once `patience` rounds brought no gain."""
@@ -78,15 +87,20 @@ class KeepBest(Callback):
             raise KeyboardInterrupt
 
     def _validate(self, net: EpisodeNet) -> tuple[float, float]:
-        return net.validate(self.batches) if self.batches else (math.nan, math.nan)
+        if not self.batches:
+            return math.nan, math.nan
+        losses, scores = net.score_episodes(self.batches)
+        return losses.mean().item(), scores.mean().item()
 
-    def _consider(self, net: EpisodeNet, loss: float, score: float) -> bool:
+    def _consider(self, net: EpisodeNet, score: float) -> bool:
+        """Keep the weights if no round had better ones; return whether nothing was as good yet."""
         weights = net.module_.state_dict()
-        better = not self.batches or score > self.score  # a NaN is never better
-        better = better and all(bool(value.isfinite().all()) for value in weights.values())
+        finite = all(bool(value.isfinite().all()) for value in weights.values())
+        better = finite and (not self.batches or score > self.score)  # a NaN is never better
         self.misses = 0 if better else self.misses + 1
-        if better or not self.weights:  # the start, however bad
-            self.score = -math.inf if math.isnan(score) else score
+        self.score = score if better and self.batches else self.score
+        if finite and (not self.batches or score > self.score_of_weights):
+            self.score_of_weights = _number(score)
             self.weights = state_to_cpu(weights)
         return better
 
@@ -152,6 +166,7 @@ class Checkpoint(Callback):
         net.history = History(saved["history"])
         keep = self.keep_best
         keep.score, keep.misses, keep.weights = saved["score"], saved["misses"], saved["weights"]
+        keep.score_of_weights = saved["score_of_weights"]
 
     def _write(self, net: EpisodeNet) -> None:
         assert self.path is not None
@@ -165,6 +180,7 @@ class Checkpoint(Callback):
                 "step": net.step_,
                 "history": [dict(row) for row in net.history],
                 "score": keep.score,
+                "score_of_weights": keep.score_of_weights,
                 "misses": keep.misses,
                 "weights": keep.weights,
             },
@@ -257,3 +273,7 @@ def ended_by_early_stopping(net: EpisodeNet) -> bool:
     """Whether one of skorch's own EarlyStopping callbacks (which interrupt) has had enough."""
     found = (c for _, c in net.callbacks_ if isinstance(c, EarlyStopping))
     return any(getattr(c, "misses_", 0) >= c.patience for c in found)
+
+
+def _number(score: float) -> float:
+    return -math.inf if math.isnan(score) else score

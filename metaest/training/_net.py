@@ -141,8 +141,8 @@ class EpisodeNet(skorch.NeuralNet):
         self.step_ += 1
         return {"loss": torch.stack([loss for loss, _ in parts]).sum(), "y_pred": None}
 
-    def validate(self, batches: Sequence[EpisodeBatch]) -> tuple[float, float]:
-        """Return the mean query loss and score (accuracy, or minus the loss) of episodes."""
+    def score_episodes(self, batches: Sequence[EpisodeBatch]) -> tuple[Tensor, Tensor]:
+        """Return query loss and score (accuracy, or minus the loss) of each episode."""
         self._set_training(False)
 
         def evaluate(chunk: EpisodeBatch) -> tuple[Tensor, Tensor]:
@@ -155,7 +155,7 @@ class EpisodeNet(skorch.NeuralNet):
         chunks = (chunk for batch in batches for chunk in self._chunks(batch))
         parts = map_chunks(evaluate, chunks, thread_count(self.module_.embedding))
         losses, scores = (torch.cat(column) for column in zip(*parts, strict=True))
-        return losses.mean().item(), scores.mean().item()
+        return losses, scores
 
     def _chunks(self, batch: EpisodeBatch) -> Iterator[EpisodeBatch]:
         if batch.class_mask is None:

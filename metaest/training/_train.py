@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 import torch
 from skorch.callbacks import GradientNormClipping
 
 from metaest._checks import check_int_range
-from metaest._torch import resolve_device
+from metaest._torch import resolve_device, state_to_cpu
 from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
 from metaest.exceptions import InvalidParameterError, MetaTrainingWarning
 from metaest.learners import Learner
 from metaest.nets import NetSpec
 from metaest.tasks import TaskSet
+from metaest.training._blend import choose_blend
 from metaest.training._callbacks import (
     Checkpoint,
     KeepBest,
@@ -33,6 +31,7 @@ from metaest.training._callbacks import (
     ended_by_early_stopping,
 )
 from metaest.training._distill import Distillation
+from metaest.training._key import run_key
 from metaest.training._net import EpisodeNet, EpisodeRounds
 from metaest.training._rows import readable
 from metaest.training._spec import spec_of, target_statistics_of
@@ -60,6 +59,7 @@ def meta_train(
     checkpoint: str | os.PathLike[str] | None = None,
     distill: MetaState | Distillation | None = None,
     start: MetaState | None = None,
+    blend_with_start: bool = True,
     device: str | torch.device = "auto",
     autocast: Literal["auto"] | bool = "auto",
     standardize: bool = True,
@@ -68,9 +68,12 @@ def meta_train(
 ) -> MetaState:
     """Meta-train a learner on episodes of tasks with Adam.
 
-    Training goes in 20 rounds. With `validation_tasks` the weights that score best on fixed
-    episodes of these (accuracy, or minus the squared error) are kept, the starting weights
-    among them: meta-training never ends behind its start on held-out tasks.
+    Training goes in 20 rounds. With `validation_tasks` the weights of the round that scores best
+    on fixed episodes of these (accuracy, or minus the squared error) are kept; with
+    `blend_with_start`, those between the starting weights and these: the nearest to the start
+    whose score is within a standard error of the best. So meta-training never ends behind its
+    start on held-out tasks, and keeps of it what other tasks may need. `history` tells the share
+    of the way that was gone ("share", in its last row).
 
     Parameters
     ----------
@@ -103,6 +106,9 @@ def meta_train(
         A teacher whose predictions the learner learns from, besides the labels.
     start : MetaState, default=None
         Weights to go on from, of the same network; None: random ones.
+    blend_with_start : bool, default=True
+        Whether weights between start and end are tried (with `validation_tasks`). False: the
+        better ones of both are kept.
     device : str or torch.device, default="auto"
     autocast : "auto" or bool, default="auto"
         Whether layers compute in bfloat16 while meta-training. "auto": for learners that take no
@@ -146,7 +152,7 @@ def meta_train(
     keep_best = KeepBest(held_out, patience)
     teaching = Distillation.of(distill)
     loss = None if teaching is None else teaching.wrap(learner, spec, mean, scale)
-    run = _run_key(learner, spec, tasks, validation_tasks, shape, locals())
+    run = run_key(learner, spec, tasks, validation_tasks, shape, locals())
     folder = None if checkpoint is None else Path(checkpoint)
     saver = Checkpoint(folder, run, keep_best, rounds)
     clip = [] if max_grad_norm is None else [GradientNormClipping(max_grad_norm)]
@@ -155,6 +161,7 @@ def meta_train(
     module = learner.build(spec, np.random.default_rng(random_state))
     if start is not None:
         module.load_state_dict(dict(start.weights))
+    first = state_to_cpu(module.state_dict())
     net = EpisodeNet(
         module,
         learner=learner.in_training(),
@@ -170,20 +177,37 @@ def meta_train(
     saver.restore(net)
     _fit(net, rounds, keep_best, folder)
     _warn_if_diverged(net)
-    return _collect(net, learner, spec, keep_best, tasks.feature_names)
+    weights = _settle(net, keep_best, first, blend_with_start)
+    return _collect(net, learner, spec, weights, tasks.feature_names)
+
+
+def _settle(
+    net: EpisodeNet,
+    keep_best: KeepBest,
+    first: dict[str, torch.Tensor],
+    blend_with_start: bool,
+) -> dict[str, torch.Tensor]:
+    """Return the weights to keep: with held-out episodes, those that serve these best."""
+    if not keep_best.batches or not len(net.history):
+        return keep_best.weights
+    if blend_with_start:
+        share, weights = choose_blend(net, first, keep_best.weights, keep_best.batches)
+        net.history.record("share", share)
+        return weights
+    return keep_best.weights if any(row.get("valid_best") for row in net.history) else first
 
 
 def _collect(
     net: EpisodeNet,
     learner: Learner,
     spec: NetSpec,
-    keep_best: KeepBest,
+    weights: Mapping[str, torch.Tensor],
     feature_names: np.ndarray | None,
 ) -> MetaState:
     return MetaState(
         learner,
         spec.without_statistics(),
-        keep_best.weights,
+        weights,
         "fit_meta",
         target_mean=net.target_mean,
         target_scale=net.target_scale,
@@ -262,39 +286,3 @@ def _validation_batches(
     sampler = EpisodeSampler(tasks, **shape, random_state=random_state + 1)
     n_held_out = min(200, max(24, n_episodes // 50))
     return [sampler.batch(range(i, min(i + 8, n_held_out))) for i in range(0, n_held_out, 8)]
-
-
-def _run_key(
-    learner: Learner,
-    spec: NetSpec,
-    tasks: TaskSet,
-    validation_tasks: TaskSet | None,
-    shape: dict[str, Any],
-    settings: dict[str, Any],
-) -> str:
-    """Hash what the result depends on (not the device, nor how progress is shown)."""
-    names = (
-        *("n_episodes", "meta_batch_size", "meta_lr", "lr_schedule", "max_grad_norm", "patience"),
-        "standardize",
-    )
-    backbone = spec.backbone
-    parts = {
-        "learner": [type(learner).__name__, learner.get_params()],
-        "backbone": _name_of(backbone),
-        "tasks": tasks.fingerprint(),
-        "validation": None if validation_tasks is None else validation_tasks.fingerprint(),
-        "shape": shape,
-        "settings": {name: settings[name] for name in (*names, "random_state")},
-    }
-    if (teaching := settings["teaching"]) is not None:
-        parts["distill"] = teaching.fingerprint()
-    if (start := settings["start"]) is not None:
-        parts["start"] = dict(start.versions)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
-
-
-def _name_of(backbone: Any) -> str:
-    """Name a backbone alike in every process; partial objects have no name of their own."""
-    if isinstance(backbone, str):
-        return backbone
-    return getattr(backbone, "__qualname__", None) or joblib.hash(backbone)

@@ -136,6 +136,7 @@ def _train(tasks: TaskSet, verbose: int) -> MetaState:
         meta_batch_size=16,
         meta_lr=3e-3,
         patience=5,
+        blend_with_start=False,  # a random one
         standardize=False,
         device="cpu",
         random_state=0,
