@@ -37,18 +37,23 @@ class Features:
 
 @dataclass(frozen=True)
 class Prior:
-    """Normal distributions of the parameters that each search fits for itself.
+    """Distributions of the parameters that each search fits for itself.
 
     In this order: logarithms of d lengths and of the noise; for learned features, also the
-    logarithms of the three amplitudes (raw, radial, linear) and the factor of the mean.
+    logarithms of the three amplitudes (raw, radial, linear) and the factor of the mean. All are
+    normal but the last: where past searches mislead, it has to go far, to zero or below, and
+    Student's t distribution with two degrees of freedom lets it at little cost.
 
     Attributes
     ----------
     center, spread : Tensor of float64, shape (d + 1,) or (d + 5,)
+    has_mean : bool
+        Whether the last parameter is the factor of a learned mean.
     """
 
     center: Tensor
     spread: Tensor
+    has_mean: bool = False
 
     @classmethod
     def cold(cls, raw: Tensor) -> Prior:
@@ -74,6 +79,13 @@ class Prior:
         spread = torch.ones_like(center)
         spread[-1] = 1.5
         return cls(center, spread)
+
+    def penalty(self, parameters: Tensor) -> Tensor:
+        """Return minus the logarithm of the density, less what does not depend on parameters."""
+        z = (parameters - self.center) / self.spread
+        if not self.has_mean:
+            return 0.5 * z.square().sum()
+        return 0.5 * z[:-1].square().sum() + 1.5 * torch.log1p(z[-1].square() / 2)
 
 
 class Posterior:
@@ -137,10 +149,7 @@ class Posterior:
 
     def _evaluate(self, parameters: Tensor) -> tuple[Fit, float]:
         fit = self._condition(parameters)
-        return fit, float(fit.loss + self._penalty(parameters))
-
-    def _penalty(self, parameters: Tensor) -> Tensor:
-        return 0.5 * ((parameters - self._prior.center) / self._prior.spread).square().sum()
+        return fit, float(fit.loss + self._prior.penalty(parameters))
 
     def _condition(self, parameters: Tensor) -> Fit:
         n_columns = self._features.raw.shape[1]
@@ -185,7 +194,7 @@ class Posterior:
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            loss = self._condition(parameters).loss.sum() + self._penalty(parameters)
+            loss = self._condition(parameters).loss.sum() + self._prior.penalty(parameters)
             loss.backward()
             return loss
 

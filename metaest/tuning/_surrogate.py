@@ -63,7 +63,7 @@ class Surrogate:
             ],
             dtype=torch.float64,
         )
-        return Prior(center, spread)
+        return Prior(center, spread, has_mean=True)
 
     def _module(self) -> LearnerNet:
         return self.state.module(LEARNER, torch.device("cpu"), torch.float64)
