@@ -29,8 +29,10 @@ class RelationNet(Learner):
               L = \frac{1}{|Q|} \sum_{(x, y) \in Q} \sum_k (r_k - 1[y = k])^2.
 
     The paper sums a class's features; the mean serves any number of shots. The module starts as
-    minus the distance of the two, the sum of :math:`|c_{kj} - f_j(x)|`, plus a little noise, so
-    that it generalises before it is trained and training only has to improve on it. The logits
+    minus the distance of the two, the sum of :math:`|u_j^\top (c_k - f(x))|` over random orthogonal
+    directions :math:`u_j` (close to a multiple of the Euclidean distance, unlike that over the
+    features themselves), plus a little noise, so that it generalises before it is trained and
+    training only has to improve on it. The logits
     are the log-odds :math:`g`: their softmax is the probability of a class given that exactly
     one of them matches.
 
@@ -55,10 +57,10 @@ class RelationNet(Learner):
         with local_seed(int(rng.integers(2**62))):
             of_class, of_query = (nn.Linear(n_features, 2 * n_features) for _ in range(2))
             score = nn.Linear(2 * n_features, 1)
+            turn = nn.init.orthogonal_(torch.empty(n_features, n_features))
         # relu(c - x) + relu(x - c) = |c - x|, and some noise, since equal features are a kink.
-        eye = torch.eye(n_features)
         with torch.no_grad():
-            for linear, start in ((of_class, [eye, -eye]), (of_query, [-eye, eye])):
+            for linear, start in ((of_class, [turn, -turn]), (of_query, [-turn, turn])):
                 linear.weight.mul_(_NOISE).add_(torch.cat(start))
                 linear.bias.mul_(_NOISE)
         nn.init.constant_(score.weight, -(n_features**-0.5))
