@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from metaest.episodes import Support, pad_rows
 from metaest.learners._base import State
+from metaest.learners._opinions import folds, is_worth_asking
+from metaest.learners._trees import fit_forests, tree_tables, walk_trees
 
 #: From rows without gaps, targets and the columns of categories to what a model is.
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -29,6 +31,13 @@ _FORESTS = (
     functools.partial(ExtraTreesClassifier, max_features=0.5),
     functools.partial(RandomForestClassifier, min_samples_leaf=2),
 )
+
+#: Begins the names of what is known of each row.
+OF_ROWS = "row_"
+_OPINIONS = f"{OF_ROWS}opinions"
+
+#: What has a value for each class, along its last axis.
+_BY_CLASS = ("weight", "bias", "value", _OPINIONS)
 
 #: Values beyond are as large as this, so that their squares are finite.
 _LARGEST = 1e100
@@ -60,6 +69,8 @@ def fit_companions(support: Support, n_trees: int) -> State:
     Returns
     -------
     dict of Tensor, each of shape (B, ...)
+        "row_opinions" (B, S, 2, C): what a regression and trees that were not fitted to a row say
+        of its class; NaN where they were not asked (see :mod:`~metaest.learners._opinions`).
 
     References
     ----------
@@ -70,15 +81,61 @@ def fit_companions(support: Support, n_trees: int) -> State:
     n_classes = support.class_mask.shape[1]
 
     def fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray) -> dict[str, np.ndarray]:
-        return _fit_linear(X, y, n_classes, categorical) | _fit_trees(X, y, n_classes, n_trees)
+        places = _places(y, n_classes)
+        parts = fit_in_order(X, places[y], categorical)
+        return {k: v[..., places] if k in _BY_CLASS else v for k, v in parts.items()}
+
+    def fit_in_order(
+        X: np.ndarray, y: np.ndarray, categorical: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        is_asked = is_worth_asking(y)
+        linear = _fit_linear(X, y, n_classes, categorical)
+        trees, of_bags = _fit_trees(X, y, n_classes, n_trees, out_of_bag=is_asked)
+        of_folds = np.full((len(y), n_classes), np.nan)
+        if is_asked:
+            for own, other in folds(y):
+                model = _fit_linear(X[other], y[other], n_classes, categorical)
+                of_folds[own] = _ask_linear(model, X[own])
+        opinions = np.stack([of_folds, of_bags], 1)
+        asked = {"asked": np.array([is_asked]), _OPINIONS: opinions}
+        return linear | trees | asked
 
     return fit_each(support, fit)
 
 
-def predict_companions(state: State, x: Tensor) -> Tensor:
-    """Mean of the probabilities of regression and forest: (B, Q, F) -> (B, Q, C)."""
+def _places(y: np.ndarray, n_classes: int) -> np.ndarray:
+    """Order the classes by their first rows, not by their names: sums then round alike."""
+    first = np.full(n_classes, len(y))
+    names, rows = np.unique(y, return_index=True)
+    first[names] = rows
+    return first.argsort(kind="stable").argsort()
+
+
+class Voices(NamedTuple):
+    """Probabilities of the classes, each (B, Q, C)."""
+
+    regression: Tensor
+    forest: Tensor
+    bagged: Tensor  # of the half of the forest whose trees were fitted to samples of the rows
+
+    @property
+    def mean(self) -> Tensor:
+        """Of regression and forest."""
+        return (self.regression + self.forest) / 2
+
+    @property
+    def opinions(self) -> Tensor:
+        """Of those whose opinions of the support rows are known, too: (B, Q, 2, C)."""
+        return torch.stack([self.regression, self.bagged], 2)
+
+
+def predict_companions(state: State, x: Tensor) -> Voices:
+    """Ask regression and forest: (B, Q, F) -> (B, Q, C)."""
     x = fill_gaps(state, x)
-    return (_predict_linear(state, x) + predict_trees(state, x)) / 2
+    leaves = walk_trees(state, x)  # (B, Q, T, C)
+    n_trees = leaves.shape[2]
+    bagged = leaves[:, :, n_trees - max(1, n_trees // 2) :]
+    return Voices(_predict_linear(state, x), leaves.mean(2), bagged.mean(2))
 
 
 def fit_each(support: Support, fit: Fit) -> State:
@@ -88,7 +145,8 @@ def fit_each(support: Support, fit: Fit) -> State:
     ----------
     support : Support
     fit : callable
-        From X (n, F), y (n,) and the columns of categories (F,) to arrays.
+        From X (n, F), y (n,) and the columns of categories (F,) to arrays. Names that begin
+        with OF_ROWS are of arrays (n, ...), which come back in the order of the rows.
 
     Returns
     -------
@@ -101,7 +159,12 @@ def fit_each(support: Support, fit: Fit) -> State:
     states = []
     for rows, y, mask, flags in zip(x, support.y, support.mask, categorical, strict=True):
         X = rows[mask].detach().cpu().double().numpy()
-        states.append(_fit(X, y[mask].cpu().numpy(), flags.cpu().numpy(), fit))
+        state = _fit(X, y[mask].cpu().numpy(), flags.cpu().numpy(), fit)
+        for name in [name for name in state if name.startswith(OF_ROWS)]:
+            whole = torch.full((len(mask), *state[name].shape[1:]), torch.nan, dtype=torch.float64)
+            whole[mask.cpu()] = state[name]
+            state[name] = whole
+        states.append(state)
     stacked = {name: pad_rows([state[name] for state in states])[0] for name in states[0]}
     return {name: value.to(support.x.device) for name, value in stacked.items()}
 
@@ -120,6 +183,8 @@ def _fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray, fit: Fit) -> dic
     X = np.where(np.isfinite(X), X, fill)
     order = np.lexsort((y, *X.T))  # what is drawn from the rows must not depend on their order
     parts = {"fill": fill, **fit(X[order], y[order], categorical)}
+    for name in [name for name in parts if name.startswith(OF_ROWS)]:
+        parts[name] = parts[name][order.argsort()]
     return {name: torch.from_numpy(value) for name, value in parts.items()}
 
 
@@ -171,8 +236,21 @@ def expand(X: np.ndarray, terms: Terms) -> np.ndarray:
     return np.where(terms.scale > 0, scaled, values == terms.center)
 
 
-def _fit_trees(X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int) -> dict[str, np.ndarray]:
-    forests = fit_forests(X, y, _FORESTS, n_trees)
+def _fit_trees(
+    X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int, out_of_bag: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the trees as tables, and what trees say of the rows that they were not fitted to."""
+    extra, bagged = _FORESTS
+    kinds = (extra, functools.partial(bagged, oob_score=out_of_bag))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # rows that all of few trees were fitted to
+        forests = fit_forests(X, y, kinds, n_trees)
+    opinions = np.full((len(y), n_classes), np.nan)
+    if out_of_bag and len(forests) == 2:
+        found = forests[1].oob_decision_function_
+        known = found.sum(1) > 0
+        opinions[np.ix_(known, forests[1].classes_)] = found[known]
+        opinions[known] = np.nan_to_num(opinions[known])
     trees = [member.tree_ for forest in forests for member in forest.estimators_]
     values = []
     for tree in trees:
@@ -180,42 +258,13 @@ def _fit_trees(X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int) -> di
         own = tree.value[:, 0] / tree.value[:, 0].sum(-1, keepdims=True)
         shares[:, forests[0].classes_] = own
         values.append(shares)
-    return tree_tables(trees, values)
+    return tree_tables(trees, values), opinions
 
 
-def fit_forests(X: np.ndarray, y: np.ndarray, kinds: tuple[Any, Any], n_trees: int) -> list[Any]:
-    """Fit half of the trees with each of two kinds of forest."""
-    return [
-        kind(n, random_state=0).fit(_as_float32(X), y)
-        for kind, n in zip(kinds, (n_trees - n_trees // 2, n_trees // 2), strict=True)
-        if n > 0
-    ]
-
-
-def tree_tables(trees: list[Any], values: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Write trees as tables of nodes, a leaf being its own child; with values (nodes, C)."""
-    size = max(tree.node_count for tree in trees)
-    own = np.arange(size)
-    nodes = np.zeros((len(trees), size, 2))  # column, threshold
-    child = np.broadcast_to(own[:, None], (len(trees), size, 2)).copy()
-    value = np.zeros((len(trees), size, values[0].shape[1]))
-    for number, tree in enumerate(trees):
-        n = tree.node_count
-        inner = tree.children_left >= 0
-        nodes[number, :n, 0] = np.where(inner, tree.feature, 0)
-        nodes[number, :n, 1] = tree.threshold
-        for side, children in enumerate((tree.children_left, tree.children_right)):
-            child[number, :n, side] = np.where(inner, children, own[:n])
-        value[number, :n] = values[number]
-    depth = np.full(1, max(tree.max_depth for tree in trees))
-    by_node = {"nodes": nodes, "child": child, "value": value}  # nodes first: they are padded
-    return {name: array.swapaxes(0, 1).copy() for name, array in by_node.items()} | {"depth": depth}
-
-
-def _as_float32(X: np.ndarray) -> np.ndarray:
-    """Bring values into the trees' precision, the largest ones at its end."""
-    largest = np.finfo(np.float32).max
-    return X.clip(-largest, largest).astype(np.float32)
+def _ask_linear(model: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
+    """Probabilities of a regression as :func:`linear_tables` writes it: (n, C)."""
+    state = {name: torch.from_numpy(value).unsqueeze(0) for name, value in model.items()}
+    return _predict_linear(state, torch.from_numpy(X).unsqueeze(0))[0].numpy()
 
 
 def _predict_linear(state: State, x: Tensor) -> Tensor:
@@ -230,19 +279,3 @@ def predict_linear(state: State, x: Tensor) -> Tensor:
     scaled = (values - center) / torch.where(scale > 0, scale, 1).unsqueeze(1)
     terms = torch.where(scale.unsqueeze(1) > 0, scaled, (values == center).to(x.dtype))
     return terms @ state["weight"] + state["bias"].unsqueeze(1)
-
-
-def predict_trees(state: State, x: Tensor) -> Tensor:
-    """Let all rows walk down all trees, a step of all of them at a time."""
-    largest = torch.finfo(torch.float32).max
-    x = x.clamp(-largest, largest).float().double()
-    n_tasks, n_rows = x.shape[:2]
-    task = torch.arange(n_tasks, device=x.device)[:, None, None]
-    row = torch.arange(n_rows, device=x.device)[None, :, None]
-    tree = torch.arange(state["nodes"].shape[2], device=x.device)[None, None]
-    node = torch.zeros(n_tasks, n_rows, tree.shape[2], dtype=torch.int64, device=x.device)
-    for _ in range(int(state["depth"].max())):
-        column, threshold = state["nodes"][task, node, tree].unbind(-1)  # (B, Q, T)
-        right = x[task, row, column.long()] > threshold
-        node = state["child"][task, node, tree, right.long()]
-    return state["value"][task, node, tree].mean(2)  # (B, Q, C)

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
@@ -15,10 +16,11 @@ from metaest._torch import local_seed, mask_logits
 from metaest.episodes import EpisodeBatch, Support
 from metaest.exceptions import UnsupportedTaskError
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, query_losses
-from metaest.learners._companions import fit_companions, predict_companions
+from metaest.learners._companions import OF_ROWS, fit_companions, predict_companions
 from metaest.learners._constraints import POSITIVE
 from metaest.learners._in_context_bins import bin_loss, predict_moments, read_bins, to_gaussian
 from metaest.learners._in_context_members import assign_slots, class_ranks, combine
+from metaest.learners._opinions import as_columns
 from metaest.learners._regression_companions import fit_regressors, predict_regressors
 from metaest.nets import NetSpec
 from metaest.nets._in_context import InContextNet
@@ -164,14 +166,15 @@ class InContextTransformer(Learner):
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
         self._check_rows(support)
+        fitted: State = {}
+        if self.companions > 0:
+            fit = fit_regressors if support.class_mask is None else fit_companions
+            fitted = fit(support, self.n_trees)
+        opinions = fitted.pop(f"{OF_ROWS}opinions", None)
         if support.class_mask is None:
             state = read_bins(module.network, support, self.n_estimators)
         else:
-            state = self._read(module, support, self.n_estimators)
-        if self.companions == 0:
-            return state
-        fit = fit_regressors if support.class_mask is None else fit_companions
-        fitted = fit(support, self.n_trees)
+            state = self._read(module, support, self.n_estimators, fitted, opinions)
         return state | {f"{_COMPANION}{name}": value for name, value in fitted.items()}
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
@@ -182,20 +185,23 @@ class InContextTransformer(Learner):
             own = predict_moments(module.network, state, query_x, self.temperature)  # (B, Q, 2)
             theirs = predict_regressors(fitted, query_x.flatten(2)) if fitted else own
             return to_gaussian((1 - self.companions) * own + self.companions * theirs, state)
-        logits = self._answer(module, state, query_x)
         if self.companions == 0:
-            return logits
-        shares = predict_companions(fitted, query_x.flatten(2))  # (B, Q, C)
-        theirs = shares.clamp(min=_LEAST).log()
+            return self._answer(module, state, query_x.flatten(2))
+        voices = predict_companions(fitted, query_x.flatten(2))
+        x = _beside(
+            query_x.flatten(2), voices.opinions, state["ranks"], state["class_mask"], fitted
+        )
+        logits = self._answer(module, state, x)
+        theirs = voices.mean.clamp(min=_LEAST).log()
         own = logits.double().log_softmax(-1).clamp(min=math.log(_LEAST))
         mixed = (1 - self.companions) * own + self.companions * theirs
         return mask_logits(mixed, state["class_mask"])
 
-    def _answer(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+    def _answer(self, module: LearnerNet, state: State, x: Tensor) -> Tensor:
         """Return the network's own logits: (B, Q, C)."""
         slots, member_mask = state["slots"], state["member_mask"]
         read = {k.removeprefix("net_"): v for k, v in state.items() if k.startswith("net_")}
-        logits = predict_in_parts(module.network, read, query_x.flatten(2))  # (B, M, Q, outputs)
+        logits = predict_in_parts(module.network, read, x)  # (B, M, Q, outputs)
         logits = combine(logits, slots, member_mask) / self.temperature  # (B, Q, C)
         return mask_logits(logits, state["class_mask"])
 
@@ -209,7 +215,7 @@ class InContextTransformer(Learner):
         if batch.class_mask is None:
             return bin_loss(module.network, batch, self.temperature)
         state = self._read(module, batch.support, 1)
-        return query_losses(self._answer(module, state, batch.query_x), batch).mean()
+        return query_losses(self._answer(module, state, batch.query_x.flatten(2)), batch).mean()
 
     def _check_rows(self, support: Support) -> None:
         n_rows = int(support.mask.sum(1).max())
@@ -221,8 +227,15 @@ class InContextTransformer(Learner):
                 f"it), or use an estimator for large data such as HistGradientBoosting{kind}."
             )
 
-    def _read(self, module: LearnerNet, support: Support, n_estimators: int) -> State:
-        """Read the support rows of B tasks in M passes."""
+    def _read(
+        self,
+        module: LearnerNet,
+        support: Support,
+        n_estimators: int,
+        fitted: State | None = None,
+        opinions: Tensor | None = None,
+    ) -> State:
+        """Read the support rows of B tasks in M passes, and what fitted models say of them."""
         assert support.class_mask is not None
         x = support.x.flatten(2)  # (B, S, F)
         ranks = class_ranks(x, support)  # (B, C)
@@ -233,7 +246,17 @@ class InContextTransformer(Learner):
         present = support.class_mask.unsqueeze(1).expand(slots.shape)
         used = used.scatter_reduce(2, slots, present.to(slots.dtype), "amax") > 0
 
+        if fitted and opinions is not None:
+            x = _beside(x, opinions, ranks, support.class_mask, fitted)
         read = read_in_parts(module.network, x, y, support.mask, used)
         state = {f"net_{k}": v for k, v in read.items()}
         own = {"slots": slots, "member_mask": member_mask, "class_mask": support.class_mask}
-        return state | own
+        return state | own | {"ranks": ranks}
+
+
+def _beside(
+    x: Tensor, opinions: Tensor, ranks: Tensor, class_mask: Tensor, fitted: State
+) -> Tensor:
+    """Put the columns of opinions beside a table's own: (B, n, F) -> (B, n, F + k)."""
+    columns = as_columns(opinions, ranks, class_mask, fitted["asked"].squeeze(1))
+    return torch.cat([x, columns.to(x.dtype)], 2)

@@ -16,13 +16,11 @@ from metaest.learners._companions import (
     expand,
     fill_gaps,
     fit_each,
-    fit_forests,
     linear_tables,
     predict_linear,
-    predict_trees,
-    tree_tables,
 )
 from metaest.learners._in_context_bins import standardize_targets
+from metaest.learners._trees import fit_forests, predict_trees, tree_tables
 
 #: Penalties that the ridge regression chooses from.
 _PENALTIES = np.logspace(-3, 4, 15)

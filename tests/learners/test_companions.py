@@ -12,12 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metaest.episodes import Support
-from metaest.learners._companions import (
-    _predict_linear,
-    fit_companions,
-    predict_companions,
-    predict_trees,
-)
+from metaest.learners._companions import _predict_linear, fit_companions, predict_companions
+from metaest.learners._trees import predict_trees
 
 
 def support_of(X: np.ndarray, y: np.ndarray, n_classes: int | None = None) -> Support:
@@ -52,7 +48,7 @@ def test_both_are_scikit_learns(data, n_classes: int) -> None:
     expected = linear.predict_proba(test_X), trees
     np.testing.assert_allclose(_predict_linear(state, x)[0], expected[0], atol=1e-8)
     np.testing.assert_allclose(predict_trees(state, x)[0], expected[1], atol=1e-8)
-    np.testing.assert_allclose(predict_companions(state, x)[0], sum(expected) / 2, atol=1e-8)
+    np.testing.assert_allclose(predict_companions(state, x).mean[0], sum(expected) / 2, atol=1e-8)
 
 
 def test_categories_are_indicators() -> None:
@@ -63,9 +59,9 @@ def test_categories_are_indicators() -> None:
     state = fit_companions(support, 1)
     assert state["term_column"].tolist() == [[0, 0, 0, 0, 0, 0, 1]]
     assert state["term_center"][0, 1:6].tolist() == [-1, 0, 1, 2, 3]
-    probabilities = predict_companions(state, torch.from_numpy(X).unsqueeze(0))[0].numpy()
+    probabilities = predict_companions(state, torch.from_numpy(X).unsqueeze(0)).mean[0].numpy()
     np.testing.assert_array_equal(probabilities.argmax(1), y)  # no line in the code does that
-    unknown = predict_companions(state, torch.tensor([[[np.nan, 5.0], [9.0, 5.0]]]))
+    unknown = predict_companions(state, torch.tensor([[[np.nan, 5.0], [9.0, 5.0]]])).mean
     assert unknown.isfinite().all()
 
 
@@ -75,15 +71,17 @@ def test_gaps_are_medians_and_dead_columns_do_not_count(data) -> None:
     holes[::7, 1] = np.nan
     filled = np.where(np.isnan(holes), np.nanmedian(holes, axis=0), holes)
     x = torch.from_numpy(test_X).unsqueeze(0)
-    expected = predict_companions(fit_companions(support_of(filled, y), 5), x)
+    expected = predict_companions(fit_companions(support_of(filled, y), 5), x).mean
     torch.testing.assert_close(
-        predict_companions(fit_companions(support_of(holes, y), 5), x), expected
+        predict_companions(fit_companions(support_of(holes, y), 5), x).mean, expected
     )
     missing = torch.full_like(x, torch.inf)
-    assert predict_companions(fit_companions(support_of(holes, y), 5), missing).isfinite().all()
+    assert (
+        predict_companions(fit_companions(support_of(holes, y), 5), missing).mean.isfinite().all()
+    )
     dead = np.full((len(X), 2), [np.nan, 3.0])
     state = fit_companions(support_of(dead, y), 5)
-    shares = predict_companions(state, torch.zeros(1, 1, 2))[0, 0]
+    shares = predict_companions(state, torch.zeros(1, 1, 2)).mean[0, 0]
     np.testing.assert_allclose(shares, np.bincount(y) / len(y), atol=0.05)
 
 
@@ -97,16 +95,16 @@ def test_tasks_together_equal_tasks_alone(data) -> None:
         torch.cat([whole.x, whole.x]), torch.cat([whole.y, whole.y]), mask,
         torch.ones(2, 3, dtype=torch.bool),
     )  # fmt: skip
-    together = predict_companions(fit_companions(both, 5), x.expand(2, -1, -1))
+    together = predict_companions(fit_companions(both, 5), x.expand(2, -1, -1)).mean
     for task, alone in enumerate((whole, part)):
-        expected = predict_companions(fit_companions(alone, 5), x)[0]
+        expected = predict_companions(fit_companions(alone, 5), x).mean[0]
         torch.testing.assert_close(together[task], expected)
 
 
 def test_absent_classes_have_no_probability(data) -> None:
     X, y, test_X, _ = data
     state = fit_companions(support_of(X, y, n_classes=5), 5)
-    found = predict_companions(state, torch.from_numpy(test_X).unsqueeze(0))[0]
+    found = predict_companions(state, torch.from_numpy(test_X).unsqueeze(0)).mean[0]
     assert (found[:, 3:] == 0).all()
     torch.testing.assert_close(found.sum(1), torch.ones(len(found), dtype=torch.float64))
 
@@ -114,4 +112,4 @@ def test_absent_classes_have_no_probability(data) -> None:
 def test_huge_values_are_no_error() -> None:
     X = np.array([[0.0, 1e300], [1.0, -1e300], [2.0, 1e12], [3.0, 0.0]])
     state = fit_companions(support_of(X, np.array([0, 1, 0, 1])), 5)
-    assert predict_companions(state, torch.from_numpy(X).unsqueeze(0)).isfinite().all()
+    assert predict_companions(state, torch.from_numpy(X).unsqueeze(0)).mean.isfinite().all()

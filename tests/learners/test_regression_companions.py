@@ -11,12 +11,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metaest.episodes import Support
-from metaest.learners._companions import fill_gaps, predict_linear, predict_trees
+from metaest.learners._companions import fill_gaps, predict_linear
 from metaest.learners._regression_companions import (
     _PENALTIES,
     fit_regressors,
     predict_regressors,
 )
+from metaest.learners._trees import predict_trees
 
 
 def support_of(X: np.ndarray, y: np.ndarray) -> Support:
