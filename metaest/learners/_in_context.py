@@ -75,8 +75,10 @@ class InContextTransformer(Learner):
         Share that classical classifiers, fitted to the support rows, have in the answer: a
         logistic regression and a forest, in equal parts. Small tables are where they are good,
         too, and they err elsewhere. The answer is the weighted mean of the logarithms of the
-        network's probabilities and theirs. For numbers a ridge regression and a forest, and the
-        answer is the mixture of the distributions. 0: the network alone.
+        network's probabilities and theirs. From 80 support rows on (and up to 10 classes) the
+        network also reads, as columns, what regression and forest say of rows that they were not
+        fitted to: it learns in context how far to trust them. For numbers a ridge regression and
+        a forest, and the answer is the mixture of the distributions. 0: the network alone.
     n_trees : int, default=128
         Trees of the forest.
     max_rows : int, default=10000
@@ -95,6 +97,7 @@ class InContextTransformer(Learner):
     Müller et al., Transformers Can Do Bayesian Inference, ICLR 2022, eq. 1-2.
     Hollmann et al., TabPFN, ICLR 2023.
     Qu et al., TabICL, ICML 2025 (columns, then rows, then context).
+    Wolpert, Stacked Generalization, Neural Networks 1992 (opinions as columns).
     Dietterich and Bakiri, Solving Multiclass Learning Problems via Error-Correcting Output
     Codes, JAIR 1995 (more classes than outputs).
 
