@@ -45,7 +45,16 @@ def test_a_start_that_nothing_beats_is_kept() -> None:
 
 @pytest.mark.parametrize("best", SHARES)
 def test_the_best_share_is_found(best) -> None:
-    assert choose(lambda w, noise: 0.01 * noise - (w - best) ** 2) == best
+    def score(w: float, noise: torch.Tensor) -> torch.Tensor:
+        return 0.01 * noise - (10 * (best - w) if w < best else w - best)
+
+    assert choose(score) == pytest.approx(best)
+
+
+def test_an_end_that_is_no_better_is_not_gone_towards() -> None:
+    assert choose(lambda w, noise: 0.01 * noise - (w - 0.5) ** 2) == 0
+    assert choose(lambda w, noise: 0.01 * noise - (w - 0.49) ** 2) == 0
+    assert choose(lambda w, noise: 0.01 * noise - (w - 0.51) ** 2) == 0.5
 
 
 def test_gains_within_the_noise_are_not_worth_a_change() -> None:
@@ -65,10 +74,11 @@ def test_of_equals_the_one_nearest_to_the_start() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])
 def test_scores_that_are_not_finite_are_never_chosen(bad) -> None:
-    assert choose(lambda w, noise: noise + (bad if w > 0.3 else w)) == 0.25
-    assert choose(lambda w, noise: noise + bad) == 0
     one = torch.arange(N_EPISODES) == 3
-    assert choose(lambda w, noise: torch.where(one & (w > 0.3), bad, noise + w)) == 0.25
+    assert choose(lambda w, noise: noise + (bad if 0.2 < w < 0.8 else w)) == 1
+    assert choose(lambda w, noise: torch.where(one & (w > 0.8), bad, noise + w)) == 0
+    assert choose(lambda w, noise: torch.where(one & (0.2 < w < 0.8), bad, noise + w)) == 1
+    assert choose(lambda w, noise: noise + bad) == 0
 
 
 def make_pool(n_classes: int = 20, seed: int = 0) -> TaskSet:

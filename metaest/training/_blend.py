@@ -26,7 +26,8 @@ def choose_blend(
     Tasks to come differ more from those of meta-training than the held-out ones do. Weights on
     the line from start to end give up little or nothing on the latter and keep more of what the
     start knew of the former. So of the shares whose score is within a standard error (of the
-    paired differences) of the best one's, the smallest is chosen.
+    paired differences) of the best one's, the smallest is chosen. An end that is no better than
+    the start went the wrong way: then the start is kept.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ def choose_blend(
     table = torch.stack(rows)  # (shares, episodes)
     behind = table[table.mean(1).argmax()] - table
     error = behind.std(1, correction=0) / max(1, behind.shape[1]) ** 0.5
-    chosen = int((behind.mean(1) <= error).nonzero()[0])
+    gained = table[-1].mean() > table[0].mean()
+    chosen = int((behind.mean(1) <= error).nonzero()[0]) if gained else 0
     net.module_.load_state_dict(blend(start, end, shares[chosen]))
     return shares[chosen], state_to_cpu(net.module_.state_dict())
 

@@ -70,10 +70,10 @@ def meta_train(
 
     Training goes in 20 rounds. With `validation_tasks` the weights of the round that scores best
     on fixed episodes of these (accuracy, or minus the squared error) are kept; with
-    `blend_with_start`, those between the starting weights and these: the nearest to the start
-    whose score is within a standard error of the best. So meta-training never ends behind its
-    start on held-out tasks, and keeps of it what other tasks may need. `history` tells the share
-    of the way that was gone ("share", in its last row).
+    `blend_with_start`, those between the starting weights and these, if these are better: the
+    nearest to the start whose score is within a standard error of the best. So meta-training
+    never ends behind its start on held-out tasks, and keeps of it what other tasks may need.
+    `history` tells the share of the way that was gone ("share", in its last row).
 
     Parameters
     ----------
