@@ -9,8 +9,9 @@ from torch import Tensor
 
 from metaest.nets._in_context import SHARED, InContextNet
 
-#: Cells that the passes made together may have; each takes about a kilobyte.
-_CELLS_AT_ONCE = 2**18
+#: Cells that the passes made together may have; each takes about a kilobyte. Fewer on a CPU, whose
+#: caches then hold what a pass hands from layer to layer: a fifth faster at 1,000 rows.
+_CELLS_AT_ONCE, _CELLS_AT_ONCE_ON_CPU = 2**18, 2**15
 
 
 def read_in_parts(
@@ -53,7 +54,8 @@ def _parts(x: Tensor, n_passes: int) -> Iterator[tuple[slice, list[slice]]]:
     """Yield some of the tasks at a time, and their passes in parts; all at once in training."""
     most = len(x) * n_passes
     if not torch.is_grad_enabled():
-        most = max(1, _CELLS_AT_ONCE // max(1, x[0].numel()))
+        cells = _CELLS_AT_ONCE_ON_CPU if x.device.type == "cpu" else _CELLS_AT_ONCE
+        most = max(1, cells // max(1, x[0].numel()))
     step, width = max(1, most // n_passes), min(most, n_passes)
     for start in range(0, len(x), step):
         passes = [slice(first, first + width) for first in range(0, n_passes, width)]

@@ -10,7 +10,7 @@ from metaest.nets import _in_context_parts
 from metaest.nets._in_context import InContextNet
 from metaest.nets._in_context_additive import AdditiveScores
 from metaest.nets._in_context_cells import N_CELL_FEATURES, cell_features, column_statistics
-from metaest.nets._in_context_layers import Attention, ColumnBlock, Vote
+from metaest.nets._in_context_layers import Attention, ColumnBlock, Vote, _attend
 from metaest.nets._in_context_parts import predict_in_parts, read_in_parts
 
 DOUBLE = torch.float64
@@ -176,8 +176,18 @@ def test_passes_in_parts_are_single_passes(cells: int, monkeypatch: pytest.Monke
     y = torch.randint(3, (2, 4, 9), generator=torch.Generator().manual_seed(0))
     used = torch.ones(2, 4, 3, dtype=torch.bool)
     singles = [net(net.read(x, y[:, [m]], mask, used[:, [m]]), query) for m in range(4)]
-    monkeypatch.setattr(_in_context_parts, "_CELLS_AT_ONCE", cells)
+    monkeypatch.setattr(_in_context_parts, "_CELLS_AT_ONCE_ON_CPU", cells)
     with torch.no_grad():
         state = read_in_parts(net, x, y, mask, used)
         found = predict_in_parts(net, state, query)
     torch.testing.assert_close(found, torch.cat(singles, 1), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_keys", [2, 15, 16, 40])
+def test_attention_without_gradients_is_the_same(n_keys: int) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, 2, n, 4, dtype=torch.float64) for n in (5, n_keys, n_keys))
+    mask = torch.arange(n_keys).expand(3, -1) % 3 != 1
+    expected = _attend(100 * query, 10 * key, value, mask)  # scores whose powers are not finite
+    with torch.no_grad():
+        torch.testing.assert_close(_attend(100 * query, 10 * key, value, mask), expected)
