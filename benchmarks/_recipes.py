@@ -138,11 +138,11 @@ RECIPES: dict[str, dict[str, tuple[L.Learner, dict[str, Any]]]] = {
     },
     "mann": {
         _IMAGES: (L.MANN(), {"n_ways": (5, 20), "n_queries": 4, "meta_lr": 2e-3}),
-        _ROWS: (L.MANN(width=128), {"n_shots": 1, "n_queries": 4}),
+        _ROWS: (L.MANN(), {"n_shots": 1, "n_queries": 4}),
     },
     "metanet": {
         _IMAGES: (L.MetaNet(), {"n_queries": 3, "meta_lr": 2e-3}),
-        _ROWS: (L.MetaNet(n_hidden=256), {}),
+        _ROWS: (L.MetaNet(), {}),
     },
     "cnp": {_IMAGES: (L.CNP(), {}), _ROWS: (L.CNP(), {}), _CURVES: (L.CNP(), {"n_shots": (3, 10)})},
     "anp": {_IMAGES: (L.ANP(), {}), _ROWS: (L.ANP(), {}), _CURVES: (L.ANP(), {"n_shots": (3, 10)})},

@@ -1,10 +1,12 @@
 """Meta-training: what it ends with, and what happens when it is cut off."""
 
+import functools
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from metaest.exceptions import (
 )
 from metaest.learners import MAML, FineTune, ProtoNet, Reptile, RidgeHead
 from metaest.tasks import TaskSet
-from metaest.training import meta_train
+from metaest.training import MetaState, meta_train
 
 SETTINGS = {"n_ways": 3, "n_shots": 1, "n_queries": 4, "n_episodes": 160, "meta_batch_size": 8}
 
@@ -252,6 +254,16 @@ def test_a_finished_run_is_read_back(tmp_path) -> None:
     assert_same_weights(first, again)
 
 
+def test_a_run_that_ran_out_of_patience_is_over(tmp_path) -> None:
+    settings = SETTINGS | {"patience": 1, "meta_lr": 1.0, "checkpoint": tmp_path}
+    run = functools.partial(meta_train, RidgeHead(), make_pool(), **settings)
+    first = run(validation_tasks=make_pool(1))
+    assert len(first.history) < 20
+    again = run(validation_tasks=make_pool(1))
+    assert len(again.history) == len(first.history)
+    assert_same_weights(first, again)
+
+
 def test_interrupt_keeps_the_finished_rounds() -> None:
     with pytest.warns(MetaTrainingWarning, match=r"interrupted in round 5 of 20; .* 4 finished"):
         state = meta_train(
@@ -267,6 +279,24 @@ def test_checkpoint_of_another_run_is_refused_and_kept(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="other settings or tasks"):
         meta_train(ProtoNet(), make_pool(5), checkpoint=tmp_path, **SETTINGS)
     assert (tmp_path / "meta_training.pt").read_bytes() == before
+
+
+def _times(factor: float) -> Callable:
+    return lambda x, generator: factor * x
+
+
+@pytest.mark.parametrize(
+    "augment", [None, _times(1.5), lambda x, generator: x + 1], ids=["none", "value", "code"]
+)
+def test_checkpoint_of_other_augmentation_is_refused(augment, tmp_path) -> None:
+    def run(augment) -> MetaState:
+        tasks = TaskSet([*make_pool()], augment=augment)
+        return meta_train(ProtoNet(), tasks, checkpoint=tmp_path, **SETTINGS)
+
+    first = run(_times(2.0))
+    assert_same_weights(first, run(_times(2.0)))
+    with pytest.raises(CheckpointError, match="other settings or tasks"):
+        run(augment)
 
 
 def test_corrupt_checkpoint_is_refused(tmp_path) -> None:

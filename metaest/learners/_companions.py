@@ -39,6 +39,9 @@ _OPINIONS = f"{OF_ROWS}opinions"
 #: What has a value for each class, along its last axis.
 _BY_CLASS = ("weight", "bias", "value", _OPINIONS)
 
+#: So many values of a column tell its place among the columns.
+_N_RANKS = 64
+
 #: Values beyond are as large as this, so that their squares are finite.
 _LARGEST = 1e100
 
@@ -170,8 +173,8 @@ def fit_each(support: Support, fit: Fit) -> State:
 
 
 def fill_gaps(state: State, x: Tensor) -> Tensor:
-    """Put what :func:`fit_each` put into gaps: (B, Q, F)."""
-    x = x.double()
+    """Bring rows into the form that :func:`fit_each` fitted to, without gaps: (B, Q, F)."""
+    x = x.double().gather(2, state["order"].unsqueeze(1).expand_as(x))
     return torch.where(x.isfinite(), x, state["fill"].unsqueeze(1)).clamp(-_LARGEST, _LARGEST)
 
 
@@ -181,11 +184,23 @@ def _fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray, fit: Fit) -> dic
     fill = np.where(categorical, _NO_CATEGORY, 0.0)
     fill[numeric] = np.nanmedian(X[:, numeric], axis=0)
     X = np.where(np.isfinite(X), X, fill)
-    order = np.lexsort((y, *X.T))  # what is drawn from the rows must not depend on their order
-    parts = {"fill": fill, **fit(X[order], y[order], categorical)}
+    # What is drawn from rows and columns must not depend on their order.
+    columns = _order_columns(X, categorical)
+    X, fill = X[:, columns], fill[columns]
+    rows = np.lexsort((y, *X.T))
+    parts = {"order": columns, "fill": fill, **fit(X[rows], y[rows], categorical[columns])}
     for name in [name for name in parts if name.startswith(OF_ROWS)]:
-        parts[name] = parts[name][order.argsort()]
+        parts[name] = parts[name][rows.argsort()]
     return {name: torch.from_numpy(value) for name, value in parts.items()}
+
+
+def _order_columns(X: np.ndarray, categorical: np.ndarray) -> np.ndarray:
+    """Order columns by what they hold, whatever the order of rows and columns: (F,)."""
+    ranks = np.linspace(0, len(X) - 1, min(len(X), _N_RANKS)).astype(int)
+    values = np.sort(X, axis=0)[ranks]
+    # Where all these are equal: how a column goes with its rows. Sorted, sums round alike.
+    of_rows = np.sort(np.sin(X), axis=1).sum(1, keepdims=True)
+    return np.lexsort((np.sort(X * of_rows, axis=0).sum(0), *values, ~categorical))
 
 
 def _fit_linear(

@@ -52,8 +52,9 @@ class MANN(Learner):
     controller : {"lstm", "feedforward"}, default="lstm"
     n_slots : int, default=128
         Places of the memory. Of a longer support set the least recently used rows are forgotten.
-    width : int, default=64
-        Length of a key.
+    width : int, default=None
+        Length of a key; None: that of the features. In fewer dimensions, similarities start less
+        exact than those of the features.
     n_hidden : int, default=64
         Units of the controller (the paper has 200).
     decay : float, default=0.99
@@ -76,7 +77,7 @@ class MANN(Learner):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "controller": [StrOptions({"lstm", "feedforward"})],
         "n_slots": [_SIZE],
-        "width": [_SIZE],
+        "width": [_SIZE, None],
         "n_hidden": [_SIZE],
         "decay": [Interval(Real, 0, 1, closed="both")],
     }
@@ -86,7 +87,7 @@ class MANN(Learner):
         *,
         controller: Literal["lstm", "feedforward"] = "lstm",
         n_slots: int = 128,
-        width: int = 64,
+        width: int | None = None,
         n_hidden: int = 64,
         decay: float = 0.99,
     ) -> None:
@@ -99,12 +100,13 @@ class MANN(Learner):
     def _add_parameters(
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
+        width = n_features if self.width is None else self.width
         n_units = self.n_hidden * (4 if self.controller == "lstm" else 1)
         with local_seed(int(rng.integers(2**62))):
-            module.project = nn.Linear(n_features, self.width, bias=False)
+            module.project = nn.Linear(n_features, width, bias=False)
             nn.init.orthogonal_(module.project.weight)  # similarities stay as they are
-            module.controller = nn.Linear(2 * self.width + 1 + self.n_hidden, n_units)
-            module.control = nn.Linear(self.n_hidden, self.width + 3)
+            module.controller = nn.Linear(2 * width + 1 + self.n_hidden, n_units)
+            module.control = nn.Linear(self.n_hidden, width + 3)
         with torch.no_grad():
             module.control.weight.mul_(0.1)
             module.control.bias.zero_()
@@ -116,8 +118,8 @@ class MANN(Learner):
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
         assert support.class_mask is not None
-        state = self._start(support.x, support.class_mask)
         features = encode(module.embedding, support.x)  # (B, S, d)
+        state = self._start(module, features, support.class_mask)
         labels = one_hot(support.y, support.mask, support.class_mask.shape[1], features.dtype)
         return self._read_sequence(module, state, features, labels, support.mask)[1]
 
@@ -154,18 +156,18 @@ class MANN(Learner):
         )
         features = features.gather(1, order.unsqueeze(-1).expand_as(features))  # (B, T, d)
         labels = one_hot(y, mask, batch.class_mask.shape[1], features.dtype)
-        state = self._start(features, batch.class_mask)
+        state = self._start(module, features, batch.class_mask)
         logits, _ = self._read_sequence(module, state, features, labels, mask)
         return SequencePrediction(logits, y, mask, instance_numbers(labels))
 
-    def _start(self, like: Tensor, class_mask: Tensor) -> State:
+    def _start(self, module: LearnerNet, like: Tensor, class_mask: Tensor) -> State:
         """Return the state before the first row."""
         n_tasks, n_classes = class_mask.shape
-        zeros = like.new_zeros
-        return empty_memory(n_tasks, self.n_slots, self.width, n_classes, like) | {
+        zeros, width = like.new_zeros, module.project.out_features
+        return empty_memory(n_tasks, self.n_slots, width, n_classes, like) | {
             "hidden": zeros(n_tasks, self.n_hidden),
             "cell": zeros(n_tasks, self.n_hidden),
-            "content": zeros(n_tasks, self.width),
+            "content": zeros(n_tasks, width),
             "right": zeros(n_tasks, 1),
             "class_mask": class_mask,
         }
@@ -196,7 +198,7 @@ class MANN(Learner):
             hidden = o.sigmoid() * cell.tanh()
         else:
             cell, hidden = torch.zeros_like(units), units.tanh()
-        change, controls = module.control(hidden).split([self.width, 3], -1)
+        change, controls = module.control(hidden).split([projected.shape[-1], 3], -1)
         strength, novelty, gate = controls.split(1, -1)  # (B, n, 1) each
         key = F.normalize(F.normalize(projected, dim=-1) + change, dim=-1)
         reading = read_memory(state, key, (module.log_strength + strength).exp(), novelty)

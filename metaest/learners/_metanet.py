@@ -28,10 +28,11 @@ class MetaNet(Learner):
     r"""Make fast weights for a task, and for each of its support rows, from loss gradients.
 
     A layer on top of the backbone has slow weights :math:`Q` and, in every task, fast ones
-    :math:`Q^*`; both look at the features :math:`f` and their outputs add up (layer augmentation):
+    :math:`Q^*`; both look at the features :math:`f` and their outputs add up (layer augmentation).
+    A row is represented by its features and by these:
 
-    .. math:: r(x) = \mathrm{relu}(Q f(x) + b) + \mathrm{relu}(Q^* f(x)), \qquad
-              Q^* = d_\phi(\nabla_Q L_{\mathrm{rep}}).
+    .. math:: r(x) = \bigl[ f(x),\; \mathrm{relu}(Q f(x) + b) + \mathrm{relu}(Q^* f(x)) \bigr],
+              \qquad Q^* = d_\phi(\nabla_Q L_{\mathrm{rep}}).
 
     The classifier has fast weights only. Row :math:`i` of the support set gives
     :math:`W^*_i = m_\psi(\nabla_W L_i)`, stored in a memory under its key :math:`r(x_i)`, and a
@@ -41,12 +42,14 @@ class MetaNet(Learner):
               \qquad p(y \mid x) = \mathrm{softmax}\bigl( W^*(x)\, r(x) \bigr).
 
     The meta learner :math:`d_\phi` and :math:`m_\psi` are small networks that turn one number of
-    a gradient into one weight. Both start close to a step of gradient descent.
+    a gradient into one weight. Both start as a step of gradient descent.
 
     Simplified so that any number of ways works and the order of the rows does not matter: the
     slow classifier is the same for all classes, which is zero; :math:`L_{\mathrm{rep}}` is a
     prototypical network's loss on the support rows; :math:`d_\phi` reads the mean of the rows'
     gradients (the paper has an LSTM over them); the backbone's own layers have no fast weights.
+    The features are part of :math:`r`, unlike in the paper, so that meta-training starts from as
+    good a classifier as they allow.
 
     Parameters
     ----------
@@ -92,7 +95,7 @@ class MetaNet(Learner):
         features = encode(module.embedding, support.x)  # (B, S, d)
         gradient = representation_gradient(module, features, support)
         fast = module.layer_weights(gradient)  # (B, h, d)
-        keys = _represent(module, features, fast)  # (B, S, h)
+        keys = _represent(module, features, fast)  # (B, S, d + h)
         # At a zero head all C classes are equally likely, so the gradient of a row's cross-entropy
         # is r (1/C - 1) for its own class and r / C for each of the others. What all classes have
         # in common cancels in the softmax: one vector per row is left of W*_i.
@@ -108,7 +111,7 @@ class MetaNet(Learner):
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
         features = encode(module.embedding, query_x)
-        rows = _represent(module, features, state["fast_layer"])  # (B, Q, h)
+        rows = _represent(module, features, state["fast_layer"])  # (B, Q, d + h)
         scores = rows @ state["keys"].transpose(1, 2) / module.log_temperature.exp()
         scores = scores.masked_fill(~state["mask"].unsqueeze(1), MASKED_LOGIT)  # (B, Q, S)
         products = rows @ state["values"].transpose(1, 2)  # (B, Q, S)
@@ -126,7 +129,7 @@ class _FastWeights(nn.Module):
         self.log_rate = nn.Parameter(torch.zeros(()))
         first, last = nn.Linear(2, n_hidden), nn.Linear(n_hidden, 1, bias=False)
         with torch.no_grad():
-            last.weight.mul_(0.1)  # first of all a step of gradient descent
+            last.weight.zero_()  # a step of gradient descent
         self.network = nn.Sequential(first, nn.Tanh(), last)
 
     def forward(self, gradient: Tensor) -> Tensor:
@@ -153,7 +156,8 @@ def representation_gradient(module: LearnerNet, features: Tensor, support: Suppo
     with torch.enable_grad():
         slow = module.slow.weight.expand(len(support), -1, -1)  # (B, h, d)
         slow = slow if recorded and slow.requires_grad else slow.detach().requires_grad_()
-        rows = _unit((features @ slow.transpose(1, 2) + module.slow.bias).relu())  # (B, S, h)
+        hidden = (features @ slow.transpose(1, 2) + module.slow.bias).relu()  # (B, S, h)
+        rows = _unit(torch.cat([features, hidden], -1))  # (B, S, d + h)
         head = {name: 10 * value for name, value in prototype_head(rows, support).items()}
         logits = apply_head(rows, head["weight"], head["bias"], support.class_mask)
         loss = masked_mean(row_losses(logits, support.y), support.mask).sum()
@@ -161,8 +165,9 @@ def representation_gradient(module: LearnerNet, features: Tensor, support: Suppo
 
 
 def _represent(module: LearnerNet, features: Tensor, fast: Tensor) -> Tensor:
-    """Run slow and fast weights side by side: (B, n, d) and (B, h, d) -> (B, n, h), length 1."""
-    return _unit(module.slow(features).relu() + (features @ fast.transpose(1, 2)).relu())
+    """Run slow and fast weights side by side: (B, n, d) and (B, h, d) -> (B, n, d + h)."""
+    hidden = module.slow(features).relu() + (features @ fast.transpose(1, 2)).relu()
+    return _unit(torch.cat([features, hidden], -1))
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -80,9 +80,14 @@ class KeepBest(Callback):
             net.history.record("valid_score", score)
         net.history.record("valid_best", self._consider(net, score))
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether `patience` rounds brought no gain."""
+        return self.patience is not None and self.misses >= self.patience
+
     def stop_if_stale(self) -> None:
-        """End meta-training in skorch's way once `patience` rounds brought no gain."""
-        if self.patience is not None and self.misses >= self.patience:
+        """End meta-training in skorch's way."""
+        if self.is_stale:
             self.stopped = True
             raise KeyboardInterrupt
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
+from types import CodeType, FunctionType
 from typing import Any
 
 import joblib
@@ -26,11 +28,11 @@ def run_key(
         *("n_episodes", "meta_batch_size", "meta_lr", "lr_schedule", "max_grad_norm", "patience"),
         "standardize",
     )
-    backbone = spec.backbone
     parts = {
         "learner": [type(learner).__name__, learner.get_params()],
-        "backbone": _name_of(backbone),
+        "backbone": _name_of(spec.backbone),
         "tasks": tasks.fingerprint(),
+        "augment": _name_of(tasks.augment),
         "validation": None if validation_tasks is None else validation_tasks.fingerprint(),
         "shape": shape,
         "settings": {name: settings[name] for name in (*names, "random_state")},
@@ -42,8 +44,27 @@ def run_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def _name_of(backbone: Any) -> str:
-    """Name a backbone alike in every process; partial objects have no name of their own."""
-    if isinstance(backbone, str):
-        return backbone
-    return getattr(backbone, "__qualname__", None) or joblib.hash(backbone)
+def _name_of(part: Any) -> Any:
+    """Name a function, a class or an object alike in every process."""
+    if part is None or isinstance(part, str):
+        return part
+    if isinstance(part, FunctionType):
+        cells = [cell.cell_contents for cell in part.__closure__ or ()]
+        given = [*(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values(), *cells]
+        known = [_text_of(v.__code__) if isinstance(v, FunctionType) else _hash(v) for v in given]
+        return [part.__qualname__, _text_of(part.__code__), known]
+    name = getattr(part, "__qualname__", None)
+    return name if isinstance(name, str) else _hash(part)
+
+
+def _hash(value: Any) -> str:
+    try:
+        return str(joblib.hash(set(value) if isinstance(value, frozenset) else value))
+    except (pickle.PicklingError, AttributeError, TypeError):  # a module, an open file
+        return type(value).__qualname__
+
+
+def _text_of(code: CodeType) -> list[Any]:
+    """Write what a function does; lambdas all have the same name."""
+    inner = [_text_of(c) if isinstance(c, CodeType) else _hash(c) for c in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), inner]

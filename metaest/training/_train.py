@@ -101,7 +101,8 @@ def meta_train(
         Also classes of them, or pairs (name, callback).
     checkpoint : path, default=None
         Folder for a checkpoint after each round. A run that was cut off and is called again with
-        the same settings goes on from there and ends with the same weights.
+        the same settings goes on from there and ends with the same weights. What `callbacks` of
+        your own remember is not in it.
     distill : MetaState or Distillation, default=None
         A teacher whose predictions the learner learns from, besides the labels.
     start : MetaState, default=None
@@ -224,9 +225,10 @@ def _fit(
     folder: Path | None,
 ) -> None:
     """Run the rounds that are left; an interrupt keeps the best finished one."""
+    left = 0 if keep_best.is_stale else rounds.n_rounds - len(net.history)
     net.notify("on_train_begin", X=rounds, y=None)
     try:
-        net.fit_loop(rounds, epochs=rounds.n_rounds - len(net.history))
+        net.fit_loop(rounds, epochs=left)
     except KeyboardInterrupt:
         if not keep_best.stopped and not ended_by_early_stopping(net):
             done = sum("valid_best" in row for row in net.history)

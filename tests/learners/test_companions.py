@@ -12,7 +12,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metaest.episodes import Support
-from metaest.learners._companions import _predict_linear, fit_companions, predict_companions
+from metaest.learners._companions import (
+    _order_columns,
+    _predict_linear,
+    fit_companions,
+    predict_companions,
+)
 from metaest.learners._trees import predict_trees
 
 
@@ -21,6 +26,12 @@ def support_of(X: np.ndarray, y: np.ndarray, n_classes: int | None = None) -> Su
     x, labels = torch.from_numpy(X).unsqueeze(0), torch.from_numpy(y).unsqueeze(0)
     class_mask = torch.ones(1, n_classes, dtype=torch.bool)
     return Support(x, labels, torch.ones_like(labels, dtype=torch.bool), class_mask)
+
+
+def in_order(X: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Bring the columns of all into the order in which those of the first are fitted to."""
+    columns = _order_columns(X, np.zeros(X.shape[1], dtype=bool))
+    return [rows[:, columns] for rows in (X, *others)]
 
 
 @pytest.fixture(params=[load_iris, load_wine], ids=["iris", "wine"])
@@ -35,6 +46,7 @@ def data(request: pytest.FixtureRequest) -> tuple[np.ndarray, ...]:
 def test_both_are_scikit_learns(data, n_classes: int) -> None:
     X, y, test_X, _ = data
     X, y = X[y < n_classes], y[y < n_classes]
+    X, test_X = in_order(X, test_X)
     order = np.lexsort((y, *X.T))
     X, y = X[order], y[order]
     state = fit_companions(support_of(X, y), 20)
@@ -49,6 +61,22 @@ def test_both_are_scikit_learns(data, n_classes: int) -> None:
     np.testing.assert_allclose(_predict_linear(state, x)[0], expected[0], atol=1e-8)
     np.testing.assert_allclose(predict_trees(state, x)[0], expected[1], atol=1e-8)
     np.testing.assert_allclose(predict_companions(state, x).mean[0], sum(expected) / 2, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "signs"])
+def test_order_of_rows_and_columns(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(140, 12))
+    X = np.sign(X) if kind == "signs" else X  # many columns hold the same values
+    y = (X[:, 3] + X[:, 5] * X[:, 7] + rng.normal(size=140) > 0).astype(int)
+    rows, columns = rng.permutation(100), rng.permutation(12)
+    query = torch.from_numpy(X[None, 100:])
+    straight = predict_companions(fit_companions(support_of(X[:100], y[:100]), 20), query)
+    mixed = fit_companions(support_of(X[rows][:, columns], y[rows]), 20)
+    for found, expected in zip(
+        predict_companions(mixed, query[..., columns]), straight, strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_categories_are_indicators() -> None:

@@ -35,7 +35,8 @@ def _unit(row: Tensor) -> Tensor:
 def _representation_gradient(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Take the mean of the rows' gradients, one after another."""
     weight = module.slow.weight.detach().clone().requires_grad_()
-    rows = [_unit((weight @ f + module.slow.bias.detach()).relu()) for f in x]
+    hidden = [(weight @ f + module.slow.bias.detach()).relu() for f in x]
+    rows = [_unit(torch.cat([f, h])) for f, h in zip(x, hidden, strict=True)]
     means = [
         torch.stack([r for r, k in zip(rows, y, strict=True) if k == label]).mean(0)
         for label in range(int(y.max()) + 1)
@@ -58,7 +59,8 @@ def _reference(module: nn.Module, batch: EpisodeBatch) -> Tensor:
 
     def represent(features: Tensor) -> Tensor:
         slow = module.slow.weight @ features + module.slow.bias
-        return _unit(slow.relu() + (fast_layer @ features).relu()).detach()
+        hidden = slow.relu() + (fast_layer @ features).relu()
+        return _unit(torch.cat([features, hidden])).detach()
 
     keys = [represent(features) for features in x]
     memory = []
@@ -80,9 +82,9 @@ def _reference(module: nn.Module, batch: EpisodeBatch) -> Tensor:
 def module() -> nn.Module:
     """Return a network whose fast weights are far from a step of gradient descent."""
     module = build(MetaNet(n_hidden=6, n_meta_hidden=4))
-    with torch.no_grad():
-        for part in (module.layer_weights, module.row_weights):
-            part.network[-1].weight.mul_(20)
+    torch.manual_seed(0)
+    for part in (module.layer_weights, module.row_weights):
+        nn.init.normal_(part.network[-1].weight, std=0.5)
     return module
 
 
@@ -91,6 +93,12 @@ def test_predictions_are_the_papers_algorithm(module: nn.Module, shots: tuple[in
     batch = collate([make_episode(shots=shots)])
     found = predict(MetaNet(n_hidden=6, n_meta_hidden=4), module, batch)[0]
     torch.testing.assert_close(found, _reference(module, batch), rtol=1e-8, atol=1e-8)
+
+
+def test_fast_weights_start_as_a_step_of_gradient_descent() -> None:
+    module = build(MetaNet(n_hidden=6, n_meta_hidden=4))
+    gradient = torch.tensor([[0.3, -2.0, 1e-5]], dtype=torch.float64)
+    assert torch.equal(module.layer_weights(gradient), -gradient)
 
 
 def test_no_gradient_no_fast_weights(module: nn.Module) -> None:

@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from metaest import MetaFewShotClassifier
 from metaest.episodes import Support
 from metaest.learners import InContextTransformer
-from metaest.learners._companions import fit_companions, predict_companions
+from metaest.learners._companions import _order_columns, fit_companions, predict_companions
 from metaest.learners._opinions import FROM_ROWS, UP_TO_CLASSES, as_columns, folds
 
 OPINIONS = "row_opinions"
@@ -49,6 +49,7 @@ def test_opinions_know_nothing_of_the_row_itself() -> None:
 
 def test_the_forests_are_out_of_bag() -> None:
     X, y = make_task()
+    X = X[:, _order_columns(X, np.zeros(X.shape[1], dtype=bool))]
     order = np.lexsort((y, *X.T))
     forest = RandomForestClassifier(16, min_samples_leaf=2, oob_score=True, random_state=0)
     with np.errstate(invalid="ignore"):

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metaest.episodes import Support
-from metaest.learners._companions import fill_gaps, predict_linear
+from metaest.learners._companions import _order_columns, fill_gaps, predict_linear
 from metaest.learners._regression_companions import (
     _PENALTIES,
     fit_regressors,
@@ -29,6 +29,7 @@ def support_of(X: np.ndarray, y: np.ndarray) -> Support:
 def data(request: pytest.FixtureRequest) -> tuple[np.ndarray, ...]:
     X, y = load_diabetes(return_X_y=True)
     n = request.param
+    X = X[:, _order_columns(X[:n], np.zeros(X.shape[1], dtype=bool))]
     order = np.lexsort((y[:n], *X[:n].T))
     y = ((y - y[:n].mean()) / y[:n].std()).round(9)
     return X[:n][order], y[:n][order], X[n : n + 40], y[n : n + 40]
