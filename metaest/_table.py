@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import hashlib
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -55,15 +57,27 @@ class Table:
             )
 
     def raw(self, index: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return a column as it came, or the chosen rows of it, as an array."""
+        """Return a column as it came, or the chosen rows of it, as an array.
+
+        Of a pandas category the texts of its values, with None for a gap: that 1 and 2 are no
+        numbers there is what its user says.
+        """
         if self._array is not None:
             values = self._array[:, index]
             return values if rows is None else values[rows]
         if hasattr(self._frame, "iloc"):
             series = self._frame.iloc[:, index]
-            return np.asarray(series if rows is None else series.iloc[rows])
+            series = series if rows is None else series.iloc[rows]
+            return _texts(series.cat) if self.says_category(index) else np.asarray(series)
         series = self._frame[:, index]  # polars
         return np.asarray(series.to_numpy() if rows is None else series.to_numpy()[rows])
+
+    def says_category(self, index: int) -> bool:
+        """Whether the type of a column, of pandas or polars, says that it has categories."""
+        if self._frame is None:
+            return False
+        kind = type(list(self._frame.dtypes)[index]).__name__
+        return kind in ("CategoricalDtype", "Categorical", "Enum")
 
     def column(self, index: int, rows: np.ndarray | None = None) -> Column:
         """Return a column, or the chosen rows of it, as numbers or codes."""
@@ -83,7 +97,7 @@ def parse(raw: np.ndarray) -> Column:
     codes, uniques = _factorize(raw.tolist())
     if (as_float := _all_numbers(uniques)) is not None:
         return Column("numeric", np.append(as_float, np.nan)[codes])
-    return Column("categorical", codes, [_text(value) for value in uniques])
+    return Column("categorical", codes, [as_text(value) for value in uniques])
 
 
 def cell_hashes(column: Column) -> np.ndarray:
@@ -143,7 +157,7 @@ def is_missing(value: Any) -> bool:
 
 def _all_numbers(uniques: list[Any]) -> np.ndarray | None:
     """Return the values as floats if all are numbers or all are dates."""
-    if all(isinstance(v, numbers.Real) and not isinstance(v, (bool, np.bool_)) for v in uniques):
+    if all(_is_number(v) for v in uniques):
         return np.array([float(v) for v in uniques])
     if all(isinstance(v, datetime.date) for v in uniques):
         return np.array([_seconds(v) for v in uniques])
@@ -156,5 +170,19 @@ def _seconds(value: datetime.date) -> float:
     return (value.replace(tzinfo=None) - _EPOCH).total_seconds()
 
 
-def _text(value: Any) -> str:
-    return str(value)
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (numbers.Real, decimal.Decimal))
+    return number and not isinstance(value, (bool, np.bool_))
+
+
+def as_text(value: Any) -> str:
+    """Name a category; 10 and 10.0 are one, since pandas makes floats of integers with a gap."""
+    real = isinstance(value, (float, np.floating, decimal.Decimal))
+    whole = real and math.isfinite(value) and value == int(value)
+    return str(int(value) if whole else value)
+
+
+def _texts(categories: Any) -> np.ndarray:
+    """Return the texts of a pandas category's values (its ``.cat``), None for a gap."""
+    texts = [as_text(value) for value in categories.categories]
+    return np.array([*texts, None], dtype=object)[categories.codes.to_numpy()]  # -1: a gap

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from metaest._checks import check_rows
-from metaest._table import Table, is_missing, parse
+from metaest._table import Column, Table, as_text, is_missing, parse
 from metaest.exceptions import TaskError
+
+#: What truth values are called where others write numbers, and the other way round.
+_TRUTH = ({"True": "1", "False": "0"}, {"1": "True", "0": "False"})
+
+#: The remedy where a column changed its type.
+_ALIKE = "Give it the same type in both, or missing values where there is no number."
+
+#: Text with more different values than this may be numbers that were read as text,
+_MANY = 10
+#: if so many of them are: one "?" makes text of a column.
+_MOST = 0.9
 
 
 def has_categories(X: Any) -> bool:
@@ -17,13 +30,16 @@ def has_categories(X: Any) -> bool:
     if hasattr(X, "dtypes") and hasattr(X, "columns"):
         kinds = [getattr(dtype, "kind", "O") for dtype in X.dtypes]
         plain = [hasattr(dtype, "itemsize") and hasattr(dtype, "names") for dtype in X.dtypes]
-        return not all(p and k in "biufc" for p, k in zip(plain, kinds, strict=True))
+        if not all(p and k in "biufc" for p, k in zip(plain, kinds, strict=True)):
+            return True
+        return len(X) > 0 and bool(X.isna().all().any())  # gaps only: gaps in anything
     if hasattr(X, "dtype"):
         return X.dtype.kind in "OSUmM" and np.ndim(X) == 2
     if not isinstance(X, (list, tuple)):
         return False
     rows = [row for row in X if isinstance(row, (list, tuple))]
-    return any(isinstance(value, str) or value is None for row in rows for value in row)
+    found = {type(value).__name__ for row in rows for value in row}
+    return not found.isdisjoint({"str", "str_", "NoneType", "NAType"})
 
 
 class TableCodes(NamedTuple):
@@ -32,7 +48,8 @@ class TableCodes(NamedTuple):
     Attributes
     ----------
     levels : tuple
-        Of each column: its categories in order, or None where it holds numbers.
+        Of each column: its categories in order, or None where it holds numbers. A column of gaps
+        only has no categories; whatever it holds later is missing, too.
     """
 
     levels: tuple[tuple[str, ...] | None, ...]
@@ -48,12 +65,7 @@ class TableCodes(NamedTuple):
             Names the table in messages.
         """
         table = Table(X, label)
-        columns = [table.column(i) for i in range(table.n_columns)]
-        return cls(
-            tuple(
-                tuple(sorted(set(column.levels))) if column.levels else None for column in columns
-            )
-        )
+        return cls(tuple(_levels(table.column(i)) for i in range(table.n_columns)))
 
     @classmethod
     def of(cls, categories: Sequence[np.ndarray | None]) -> Self:
@@ -63,44 +75,117 @@ class TableCodes(NamedTuple):
     @property
     def categories(self) -> list[np.ndarray | None]:
         """Of each column: its categories, ndarray of str, or None where it holds numbers."""
-        return [None if levels is None else np.array(levels) for levels in self.levels]
+        return [None if c is None else np.array(c, dtype=str) for c in self.levels]
 
-    def encode(self, X: Any) -> np.ndarray:
+    def encode(self, X: Any, *, dates: bool = True) -> np.ndarray:
         """Return numbers: codes for categories, NaN for gaps and for categories not seen in `fit`.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_rows, n_columns)
+        dates : bool, default=True
+            Whether columns of dates count as numbers; False where `fit` cannot have had any.
 
         Raises
         ------
         TaskError
             If a column of numbers has a value that is none.
+
+        Warns
+        -----
+        UserWarning
+            For each column of categories that has none of those seen in `fit`.
         """
         table = Table(X, "X")
         encoded = np.empty((table.n_rows, table.n_columns))
         for i, levels in enumerate(self.levels):
-            raw = table.raw(i)
-            if levels is None:
-                encoded[:, i] = _numbers(raw, X.columns[i] if hasattr(X, "columns") else i)
+            raw, name = table.raw(i), _name(X, i)
+            if levels is not None:
+                encoded[:, i] = _codes(raw, name, levels)
                 continue
-            codes = {level: float(code) for code, level in enumerate(levels)}
-            encoded[:, i] = [
-                np.nan if is_missing(v) else codes.get(str(v), np.nan) for v in raw.tolist()
-            ]
+            if raw.dtype.kind in "mM" and not dates:
+                raise TaskError(f"column {name!r} held numbers in fit and has dates now. {_ALIKE}")
+            encoded[:, i] = _numbers(raw, name)
         return encoded
+
+    def warn_of_numbers(self, X: Any) -> None:
+        """Warn of each column of text that seems to be numbers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_rows, n_columns)
+            The table that the codes were learned from.
+        """
+        table = Table(X, "X")
+        for i, levels in enumerate(self.levels):
+            if levels is None or len(levels) <= _MANY or table.says_category(i):
+                continue
+            found = [level for level in levels if _is_finite(level)]
+            if len(found) < _MOST * len(levels):
+                continue
+            others = [level for level in levels if not _is_finite(level)]
+            but = f", all but {', '.join(map(repr, others[:3]))}," if others else ""
+            column = f"X[{_name(X, i)!r}]" if hasattr(X, "columns") else f"X[:, {i}]"
+            warnings.warn(
+                f"column {_name(X, i)!r} holds text that reads as numbers, such as {found[0]!r}"
+                f"{but} and is taken as categories. Make amounts numbers, "
+                f"pd.to_numeric({column}, errors='coerce'), and categories such as postcodes a "
+                "pandas category.",
+                UserWarning,
+                stacklevel=6,
+            )
+
+
+def _levels(column: Column) -> tuple[str, ...] | None:
+    if column.kind == "numeric" and not np.isnan(column.values).all():
+        return None
+    return tuple(sorted(set(column.levels)))
+
+
+def _name(X: Any, index: int) -> Any:
+    return X.columns[index] if hasattr(X, "columns") else index
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _codes(raw: np.ndarray, name: Any, levels: tuple[str, ...]) -> np.ndarray:
+    codes = {level: float(code) for code, level in enumerate(levels)}
+    for other_name in _TRUTH:
+        if codes.keys() <= other_name.keys():
+            codes |= {other_name[level]: code for level, code in codes.items()}
+    if raw.dtype.kind == "M":
+        raw = raw.astype("datetime64[us]")  # of which tolist makes dates, of finer ones integers
+    values = [None if is_missing(value) else value for value in raw.tolist()]
+    found = [
+        np.nan if v is None else codes.get(as_text(v), codes.get(str(v), np.nan)) for v in values
+    ]
+    new = next((v for v in values if v is not None), None)
+    if levels and new is not None and np.isnan(found).all():
+        warnings.warn(
+            f"column {name!r} has none of the categories that it had in fit, such as "
+            f"{levels[0]!r}: it has {as_text(new)!r} now, and counts as missing. Write them as in "
+            "fit.",
+            UserWarning,
+            stacklevel=6,
+        )
+    return np.array(found)
 
 
 def _numbers(raw: np.ndarray, name: Any) -> np.ndarray:
     column = parse(raw)
     if column.kind == "numeric":
         return column.values
-    if not column.levels:  # nothing but gaps
-        return np.full(len(raw), np.nan)
-    raise TaskError(
-        f"column {name!r} held numbers in fit and has {column.levels[0]!r} now. Give it the same "
-        "type in both, or missing values where there is no number."
-    )
+    values = raw.astype(object)  # a truth value among them is the number that it was in fit
+    values[[isinstance(value, (bool, np.bool_)) for value in values]] *= 1
+    if (numbers := parse(values)).kind == "numeric":
+        return numbers.values
+    text = next((level for level in column.levels if not _is_finite(level)), column.levels[0])
+    raise TaskError(f"column {name!r} held numbers in fit and has {text!r} now. {_ALIKE}")
 
 
 def read_table(X: Any, label: str) -> tuple[np.ndarray, list[np.ndarray | None] | None]:
@@ -123,5 +208,7 @@ def read_table(X: Any, label: str) -> tuple[np.ndarray, list[np.ndarray | None] 
     if not has_categories(X):
         return check_rows(X, label, gaps=True), None
     codes = TableCodes.learn(X, label)
-    known = None if all(levels is None for levels in codes.levels) else codes.categories
-    return check_rows(codes.encode(X), label, gaps=True), known
+    # A column of gaps only is as good as numbers: nothing else will be read by these codes.
+    known = [c if c is not None and c.size else None for c in codes.categories]
+    rows = check_rows(codes.encode(X), label, gaps=True)
+    return rows, None if all(c is None for c in known) else known

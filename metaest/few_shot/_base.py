@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from metaest._checks import check_episodes
@@ -30,7 +29,7 @@ from metaest.few_shot._checks import (
 )
 from metaest.few_shot._descriptions import check_describes
 from metaest.few_shot._features import EmbedMixin
-from metaest.few_shot._rows import categorical_columns, read_rows, read_support
+from metaest.few_shot._rows import categorical_columns, column_medians, read_rows, read_support
 from metaest.few_shot._saving import SaveMixin
 from metaest.few_shot._start import choose_learner, pretrained_state, starting_state
 from metaest.learners import Learner
@@ -160,12 +159,14 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
     def fit(self, X: Any, y: Any) -> Self:
         """Learn one task from its support set.
 
-        Starts from what `fit_meta` learned; without it, from untrained weights.
+        Starts from what `fit_meta` learned; without it, by default a table from pretrained weights
+        and all else from untrained ones.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features) or (n_rows, channels, height, width)
-            Numeric and finite.
+            Numeric and finite; for learners that read tables, as the default does, also with
+            text, categories, dates and gaps.
         y : array-like of shape (n_rows,)
             Any number of classes from 2 and of rows from 1 per class; or target values.
 
@@ -186,9 +187,9 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
 
     @property
     def meta_state_(self) -> MetaState:
-        """What meta-training learned, or the untrained state of a `fit` without it.
+        """What meta-training learned, or the pretrained or untrained state of a `fit` without it.
 
-        Of type :class:`~metaest.training.MetaState`; its ``source`` says which of the two it is.
+        Of type :class:`~metaest.training.MetaState`; its ``source`` says which of them it is.
         """
         state = self._meta or vars(self).get("_adapted_from")
         if state is None:
@@ -238,10 +239,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
 
     def _validate(self, X: Any, y: Any, learner: Learner) -> tuple[np.ndarray, np.ndarray]:
         """Return X as rows (n, *input_shape) and y; remember the columns."""
-        rows, y = read_support(self, X, y, tables=learner.any_columns)
-        if self._kind == "classification":
-            check_classification_targets(y)
-        return rows, y
+        return read_support(self, X, y, tables=learner.any_columns)
 
     def _learn(
         self,
@@ -257,6 +255,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         self.state_ = adapter.adapt(rows, targets, n_classes, class_x, categorical_columns(self))
         self.learner_ = learner
         self._adapted_from = start
+        self._medians = column_medians(rows) if learner.any_columns else None
         return self
 
     def _predict(self, X: Any) -> Any:

@@ -25,7 +25,8 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
     `fit_meta` meta-trains on many tasks, once and slowly; `fit` then learns one task from its
     support set, quickly; `predict` needs no support set any more. What `fit_meta` learned
     survives ``clone``, a second `fit`, grid search, pipelines, pickling and :meth:`save`.
-    Without `fit_meta`, `fit` starts from untrained weights: a baseline.
+    Without `fit_meta`, `fit` starts a table from pretrained weights; with a learner other than
+    the default, from untrained ones: a baseline.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
     state_ : dict of Tensor, each of shape (1, ...)
         What it learned from the support set, on the CPU.
     meta_state_ : MetaState
-        What `fit_meta` learned, or the untrained state of a `fit` without it.
+        What `fit_meta` learned, or the pretrained or untrained state of a `fit` without it.
 
     See Also
     --------
@@ -176,12 +177,15 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
     ) -> Self:
         """Learn one task from its support set, from descriptions of its classes, or from both.
 
-        Starts from what `fit_meta` learned; without it, from untrained weights.
+        Starts from what `fit_meta` learned; without it, by default a table from pretrained weights
+        and all else from untrained ones.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features) or (n_rows, channels, height, width)
-            Numeric and finite. May be left out, with `y`, where there are descriptions.
+            Numeric and finite; for learners that read tables, as the default does, also with
+            text, categories, dates and gaps. May be left out, with `y`, where there are
+            descriptions.
         y : array-like of shape (n_rows,)
             Any number of classes from 2 and of rows from 1 per class.
         class_descriptions : mapping of label to array-like of shape (e,), default=None

@@ -28,6 +28,8 @@ class EmbedMixin:
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features) or (n_rows, channels, height, width)
+            Gaps in tables, for learners that read them, count as the median of the rows given to
+            `fit`; before it, and where these have none, as 0.
 
         Returns
         -------
@@ -57,6 +59,7 @@ def _embed(estimator: Any, X: Any) -> np.ndarray:
     start = vars(estimator).get("_adapted_from")
     if start is not None:
         rows = read_rows(estimator, X, tables=estimator.learner_.any_columns)
+        medians = vars(estimator).get("_medians")
         learner, backbone = estimator.learner_, start.spec.backbone
     elif estimator._meta is not None:
         reader = clone(estimator)  # is told the columns in the estimator's place
@@ -64,10 +67,13 @@ def _embed(estimator: Any, X: Any) -> np.ndarray:
         learner = choose_learner(reader)
         rows = read_rows(reader, X, reset=True, tables=learner.any_columns)
         check_feature_names(start, getattr(reader, "feature_names_in_", None))
+        medians = None
     else:
         raise NotFittedError(
             f"This {type(estimator).__name__} has no features before fit_meta or fit: call one of "
             "them first."
         )
     check_architecture(start, backbone, rows.shape[1:])
+    if learner.any_columns:
+        rows = np.where(np.isnan(rows), 0.0 if medians is None else medians, rows)
     return Adapter(start, learner, resolve_device(estimator.device)).embed(rows)

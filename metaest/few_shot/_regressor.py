@@ -78,7 +78,7 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
     state_ : dict of Tensor, each of shape (1, ...)
         What it learned from the support set, on the CPU.
     meta_state_ : MetaState
-        What `fit_meta` learned, or the untrained state of a `fit` without it.
+        What `fit_meta` learned, or the pretrained or untrained state of a `fit` without it.
 
     See Also
     --------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from metaest._checks import as_native_numbers, check_no_missing
@@ -39,6 +41,7 @@ def read_support(estimator: Any, X: Any, y: Any, *, tables: bool) -> tuple[np.nd
     with explain_bad_values():
         if np.asarray(y).dtype == object and np.ndim(y) == 1:  # scikit-learn fails to sort them
             check_no_missing(np.asarray(y), "y")
+            y = y if numeric else _plain_labels(np.asarray(y))
         values = X if codes is None else codes.encode(X)
         finite = "allow-nan" if tables else True
         options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": finite}
@@ -46,7 +49,10 @@ def read_support(estimator: Any, X: Any, y: Any, *, tables: bool) -> tuple[np.nd
         if codes is not None:  # the names of the columns, which the codes do not have
             validate_data(estimator, X, skip_check_array=True)
             estimator.categories_ = codes.categories
+            codes.warn_of_numbers(X)
         values = as_native_numbers(values)
+    if not numeric:
+        _check_labels(y)
     return as_rows(values, estimator.input_shape), y
 
 
@@ -55,6 +61,9 @@ def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = Fal
     if not reset:
         check_is_fitted(estimator)
     categories = vars(estimator).get("categories_")
+    plain = categories is None  # so was the table of fit, or it would have categories
+    if plain and tables and not reset and has_categories(X):
+        categories = [None] * estimator.n_features_in_  # gaps of other kinds than NaN
     finite = "allow-nan" if tables else True
     options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": finite}
     with explain_bad_values():
@@ -62,7 +71,7 @@ def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = Fal
             X = validate_data(estimator, X, reset=reset, **options)
         else:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
-            X = check_array(TableCodes.of(categories).encode(X), **options)
+            X = check_array(TableCodes.of(categories).encode(X, dates=not plain), **options)
         X = as_native_numbers(X)
     return as_rows(X, estimator.input_shape)
 
@@ -70,4 +79,27 @@ def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = Fal
 def categorical_columns(estimator: Any) -> np.ndarray | None:
     """Return where a table has categories, shape (n_features,), or None where that is not known."""
     categories = vars(estimator).get("categories_")
-    return None if categories is None else np.array([c is not None for c in categories])
+    if categories is None:
+        return None
+    return np.array([c is not None and c.size > 0 for c in categories])
+
+
+def column_medians(rows: np.ndarray) -> np.ndarray:
+    """Return the median of each column, 0 where it has gaps only. Shape (n_features,)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns of gaps
+        medians = np.nanmedian(rows, axis=0) if len(rows) else np.zeros(rows.shape[1:])
+    return np.nan_to_num(medians)
+
+
+def _plain_labels(y: np.ndarray) -> np.ndarray:
+    """Return labels that came as objects by their own type, if they share one."""
+    simple = (bool, int, float, np.generic)
+    kinds = {np.dtype(type(v)).kind if isinstance(v, simple) else "O" for v in y}
+    return np.array(y.tolist()) if kinds in ({"b"}, {"i"}, {"u"}, {"f"}) else y
+
+
+def _check_labels(y: np.ndarray) -> None:
+    with warnings.catch_warnings():  # a row of each class is what few-shot learning is for
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater")
+        check_classification_targets(y)

@@ -101,6 +101,7 @@ def _save(estimator: Any, path: str | os.PathLike[str]) -> None:
             "feature_names_in": _encode_array(getattr(estimator, "feature_names_in_", None)),
             "classes": _encode_array(getattr(estimator, "classes_", None)),
             "categories": _encode_categories(vars(estimator).get("categories_")),
+            "medians": _encode_medians(vars(estimator).get("_medians")),
             "adapted_from": None,  # the meta-trained state
         }
         if start is not estimator._meta:
@@ -167,8 +168,10 @@ def _restore_fit(
         if fitted[name] is not None:
             setattr(estimator, f"{name}_", _decode_array(fitted[name]))
     if fitted["categories"] is not None:
-        arrays = (None if c is None else np.array(c) for c in fitted["categories"])
+        arrays = (None if c is None else np.array(c, dtype=str) for c in fitted["categories"])
         estimator.categories_ = list(arrays)
+    medians = fitted.get("medians")  # files of older versions have none
+    estimator._medians = None if medians is None else np.array(medians, dtype=np.float64)
     estimator._adapted_from = estimator._meta
     if fitted["adapted_from"] is not None:
         saved = fitted["adapted_from"]
@@ -214,6 +217,10 @@ def _encode_categories(categories: list[np.ndarray | None] | None) -> list[Any] 
     if categories is None:
         return None
     return [None if column is None else column.tolist() for column in categories]
+
+
+def _encode_medians(medians: np.ndarray | None) -> list[float] | None:
+    return None if medians is None else medians.tolist()
 
 
 def _decode_array(saved: dict[str, Any]) -> np.ndarray:

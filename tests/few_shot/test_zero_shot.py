@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -129,7 +130,6 @@ def test_save_and_load(clf: MetaFewShotClassifier, tmp_path: Path) -> None:
 
 
 def test_column_names_come_from_meta_training() -> None:
-    pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X, columns=list("abcd"))
     tasks = TaskSet.from_pool(frame[SEEN], Y[SEEN], class_descriptions=ATTRIBUTES)
     clf = _classifier(n_episodes=16).fit_meta(tasks).fit(class_descriptions=NEW)
@@ -143,6 +143,14 @@ def test_an_earlier_fit_leaves_no_columns() -> None:
     clf = MetaFewShotClassifier(random_state=0).fit(X[SUPPORT], Y[SUPPORT])
     clf.fit(class_descriptions={"a": [0.0, 0.0], "b": [1.0, 1.0]})
     assert clf.n_features_in_ == 2
+    assert clf.predict([[2.0, 2.0]]).tolist() == ["b"]
+
+
+def test_an_earlier_fit_leaves_no_categories() -> None:
+    rows = {"word": ["a", "b", "a", "b"], "x": [0.0, 1.0, 0.1, 0.9]}
+    clf = MetaFewShotClassifier().fit(pd.DataFrame(rows), [0, 1, 0, 1])
+    clf.fit(class_descriptions={"a": [0.0, 0.0], "b": [1.0, 1.0]})
+    assert not hasattr(clf, "categories_")
     assert clf.predict([[2.0, 2.0]]).tolist() == ["b"]
 
 
