@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from metaest._checks import check_int_range
 from metaest._torch import draw_seed, resolve_device
 from metaest.exceptions import FileFormatError, InvalidParameterError, TaskError
+from metaest.meta_features._base import DatasetTransformer
 from metaest.meta_features._encoder_describe import describe, describe_halves, read_samples
 from metaest.meta_features._encoder_metric import check_surfaces, rank_similarity
 from metaest.meta_features._encoder_model import EncoderModel, train_model
@@ -24,7 +25,7 @@ from metaest.meta_features._encoder_model import EncoderModel, train_model
 _SHIPPED = "data/encoder.safetensors"
 
 
-class DatasetEncoder(TransformerMixin, BaseEstimator):
+class DatasetEncoder(DatasetTransformer, BaseEstimator):
     r"""Embed data sets so that distances tell how alike they are, and how alike they are to tune.
 
     A set network (Dataset2Vec) reads the cells of the table: a function of each cell and its class

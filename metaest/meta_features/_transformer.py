@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from metaest._checks import check_numeric_targets, check_targets, find_kind
 from metaest._table import Table
 from metaest.exceptions import TaskError
+from metaest.meta_features._base import DatasetTransformer
 from metaest.meta_features._canonical import draw_sample
 from metaest.meta_features._landmarks import LANDMARKS, landmarks
 from metaest.meta_features._statistics import (
@@ -29,7 +30,7 @@ MAX_ROWS = 2000
 MAX_COLUMNS = 100
 
 
-class MetaFeatures(TransformerMixin, BaseEstimator):
+class MetaFeatures(DatasetTransformer, BaseEstimator):
     """Describe each data set by 51 numbers: size, distributions, information, landmarks.
 
     Every number is finite for every data set with a row and a column: a feature that does not

@@ -13,7 +13,7 @@ from metaest.exceptions import HistoryError, missing_dependency
 from metaest.tuning._entry import are_same, make_record
 from metaest.tuning._read import read_trials
 from metaest.tuning._record import VERSION_KEY, SearchRecord, attributes, read_record
-from metaest.tuning._storage import open_storage, translated_errors
+from metaest.tuning._storage import open_storage, translated_errors, without_password
 from metaest.tuning._trials import check_space, make_trials, merge_spaces
 from metaest.tuning._write import duplicate, write_record
 
@@ -53,7 +53,7 @@ class History:
     >>> history = History()
     >>> space = {"C": FloatDistribution(1e-3, 1e3, log=True)}
     >>> history.add_trials("iris", [{"C": 0.1}, {"C": 10.0}], [0.91, 0.97], space=space)
-    >>> history
+    >>> print(history)
     History(1 search, 2 trials, in memory)
     >>> history.tasks()[0].complete_trials[1].params
     {'C': 10.0}
@@ -66,7 +66,7 @@ class History:
         elif storage is None:
             self._name = "in memory"
         else:
-            self._name = _without_password(str(storage))
+            self._name = without_password(str(storage))
 
     def add_study(
         self,
@@ -259,6 +259,9 @@ class History:
             return len(self._studies())
 
     def __repr__(self) -> str:
+        return f"History({self._name})"  # reads nothing: it is part of what an estimator prints
+
+    def __str__(self) -> str:
         tasks = self.tasks()
         n_trials = sum(len(record.trials) for record in tasks)
         plural = "search" if len(tasks) == 1 else "searches"
@@ -291,10 +294,3 @@ class History:
                     self.storage.set_study_user_attr(own._study_id, key, value)
                 return True
         return False
-
-
-def _without_password(name: str) -> str:
-    if "://" not in name or "@" not in name:
-        return name
-    scheme, rest = name.split("://", 1)
-    return f"{scheme}://***@{rest.rsplit('@', 1)[1]}"

@@ -28,7 +28,7 @@ class Observations(NamedTuple):
     scores : ndarray of shape (n,)
         Higher is better; squashed at the bottom.
     pending : Rows
-        Configurations that run.
+        Configurations that run, and while no trial has a score, those that were tried in vain.
     """
 
     rows: Rows
@@ -42,7 +42,8 @@ def observe(
     """Read the trials of a search.
 
     A failed trial counts as bad as the worst, so that it is not tried again; a pruned one as its
-    last intermediate value, but not better than the median: it was stopped for being bad.
+    last intermediate value, but not better than the median: it was stopped for being bad. While
+    no trial has a value, both are pending.
 
     Parameters
     ----------
@@ -54,18 +55,15 @@ def observe(
     sign = 1.0 if direction == "maximize" else -1.0
     complete = [t.value for t in trials if t.state == TrialState.COMPLETE]
     values = sign * np.array([v for v in complete if v is not None and math.isfinite(v)])
-    running = [t for t in trials if t.state == TrialState.RUNNING and t.params]
-    if not len(values):
-        done: list[tuple[FrozenTrial, float]] = []
-    else:
-        scored = [
-            (t, _score(t, sign, values)) for t in trials if t.state.is_finished() and t.params
-        ]
-        done = _thin(scored)
+    finished = [t for t in trials if t.state.is_finished() and t.params]
+    scored = [(t, _score(t, sign, values)) for t in finished] if len(values) else []
+    done = _thin(scored)
+    pending = [t for t in trials if t.state == TrialState.RUNNING and t.params]
+    pending += [] if done else finished
     return Observations(
         configurations.read([t.params for t, _ in done]),
         squash(np.array([score for _, score in done])) if done else np.zeros(0),
-        configurations.read([t.params for t in running]),
+        configurations.read([t.params for t in pending]),
     )
 
 

@@ -25,6 +25,8 @@ from metaest.tuning._surrogate import Surrogate, train_surrogate
 _MARGIN, _SWITCH_FROM = 3.0, 8
 #: A configuration that is nearer than this to a known one is the same.
 _SAME = 1e-9
+#: Random configurations that are drawn, at most, to find one that was not tried.
+_MOST_DRAWS = 64
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Planner:
             if entry is not None:
                 return entry
         if len(seen.rows) < (1 if sources else self._n_random):
-            drawn = configurations.draw(1, rng)
+            drawn = _draw_new(configurations, seen, rng)
             return Plan(configurations.write(drawn, 0), {"origin": "random"})
         return self._from_model(sources, configurations, seen, rng)
 
@@ -150,7 +152,7 @@ class Planner:
         n_tried = len(seen.rows) + len(seen.pending)
         chosen = greedy_portfolio(candidates.scores, self._n_portfolio + n_tried, weights)
         entries = configurations.bring_inside(candidates.rows.take(chosen))
-        fresh = np.flatnonzero(_is_new(configurations, entries, seen))
+        fresh = np.flatnonzero(_is_new(entries, seen))
         if not len(fresh):
             return None
         rank = int(fresh[0])
@@ -191,7 +193,7 @@ class Planner:
         def merit(rows: Rows) -> np.ndarray:
             mean, std = posterior.predict(_features(surrogate, configurations, rows))
             worth = log_expected_improvement(mean, std, float(seen.scores.max()))
-            return np.where(_is_new(configurations, rows, seen), worth, -np.inf)
+            return np.where(_is_new(rows, seen), worth, -np.inf)
 
         found, worth = climb(configurations, proposed, merit, rng)
         if worth == -np.inf:  # all that can be tried was
@@ -243,22 +245,35 @@ def _features(surrogate: Surrogate | None, configurations: Configurations, rows:
     return Features(torch.from_numpy(configurations.encode(rows, in_limits=True)))
 
 
-def _is_new(configurations: Configurations, rows: Rows, seen: Observations) -> np.ndarray:
-    """Whether each configuration was not tried yet, and does not run: bool, shape (n,)."""
-    known = configurations.encode(seen.rows.join(seen.pending))
+def _is_new(rows: Rows, seen: Observations) -> np.ndarray:
+    """Whether each configuration was not tried yet, and does not run: bool, shape (n,).
+
+    What has all the values that a trial asked for would become the same trial, whatever else it
+    has.
+    """
+    known = seen.rows.join(seen.pending)
+    known = known.take(known.active.any(1))
     if not len(known):
         return np.ones(len(rows), dtype=bool)
-    x = configurations.encode(rows)
-    return np.abs(x[:, None] - known).max(2).min(1) > _SAME
+    differences = np.abs(rows.values[:, None] - known.values) * known.active
+    return differences.max(2).min(1) > _SAME
+
+
+def _draw_new(configurations: Configurations, seen: Observations, rng: np.random.Generator) -> Rows:
+    """Draw a configuration, and again while it was tried; a small space may have no other."""
+    drawn = configurations.draw(1, rng)
+    for _ in range(_MOST_DRAWS - 1):
+        if _is_new(drawn, seen)[0]:
+            break
+        drawn = configurations.draw(1, rng)
+    return drawn
 
 
 def _absent(configurations: Configurations, seen: Observations) -> list[str]:
-    """Return the parameters that past searches always had and this one never has."""
-    if not len(seen.rows):
-        return []
+    """Return the parameters that trials should have by what the past says, and none of them has."""
+    expected = configurations.activate(seen.rows.values).active.any(0)
     never = ~seen.rows.active.any(0)
-    names = np.array(configurations.names)[never]
-    return [name for name in names if name not in configurations.conditions]
+    return [str(name) for name in np.array(configurations.names)[expected & never]]
 
 
 def _finite(value: float) -> float | None:

@@ -19,6 +19,7 @@ from metaest.exceptions import HistoryError
 PREFIX = "metaest:"
 FORMAT_VERSION = 1
 VERSION_KEY = PREFIX + "version"
+SPACE_KEY = PREFIX + "space"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def attributes(record: SearchRecord) -> dict[str, Any]:
     """Return the user attributes of a record's study; the version, which marks it, comes last."""
     return {
         PREFIX + "task": record.task,
-        PREFIX + "space": {n: json.loads(distribution_to_json(d)) for n, d in record.space.items()},
+        SPACE_KEY: encode_space(record.space),
         PREFIX + "metric": record.metric,
         PREFIX + "meta_features": None
         if record.meta_features is None
@@ -73,6 +74,11 @@ def attributes(record: SearchRecord) -> dict[str, Any]:
         PREFIX + "fingerprint": record.fingerprint,
         VERSION_KEY: FORMAT_VERSION,
     }
+
+
+def encode_space(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """Return a space as plain JSON."""
+    return {name: json.loads(distribution_to_json(own)) for name, own in space.items()}
 
 
 def read_record(
@@ -92,7 +98,7 @@ def read_record(
             f"reads up to {FORMAT_VERSION}. Upgrade with: pip install -U metaest"
         )
     try:
-        space = attrs[PREFIX + "space"]
+        space = attrs[SPACE_KEY]
         return SearchRecord(
             task=attrs[PREFIX + "task"],
             space={name: json_to_distribution(json.dumps(d)) for name, d in space.items()},

@@ -177,6 +177,12 @@ class MetaSampler(BaseSampler):
         """Seed anew, from the operating system."""
         self._rng = np.random.default_rng()
 
+    def read_records(self) -> list[SearchRecord]:
+        """Return the past searches; they are read once."""
+        if self._records is None:
+            self._records = read_history(self._history)
+        return self._records
+
     def _plan_of(
         self, study: optuna.Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
     ) -> Plan:
@@ -191,15 +197,13 @@ class MetaSampler(BaseSampler):
     def _plan(
         self, study: optuna.Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
     ) -> Plan:
-        if self._records is None:
-            self._records = read_history(self._history)
         trials = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         # Of trials in other threads, what is planned is known before all of it is asked for.
         begun = {t._trial_id for t in trials if not t.state.is_finished()} & set(self._plans)
         space = known_space([t for t in trials if t.distributions], self._space)
-        names = study.metric_names
+        names = getattr(study, "metric_names", None)  # a bracket of HyperbandPruner has none
         return self._planner.plan(
-            self._records,
+            self.read_records(),
             trials,
             known={**space, **asked},
             direction=study.direction.name.lower(),

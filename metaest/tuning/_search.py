@@ -26,6 +26,7 @@ from metaest.exceptions import InvalidParameterError
 from metaest.tuning._search_fit import make_folds, run_search
 from metaest.tuning._search_identity import check_n_trials
 from metaest.tuning._search_results import Row, first_scores, format_results
+from metaest.tuning._search_study import copy_in_memory
 
 
 class MetaSearchCV(BaseSearchCV):
@@ -103,6 +104,9 @@ class MetaSearchCV(BaseSearchCV):
     Ctrl-C ends the search with a :class:`~metaest.exceptions.SearchWarning`, and the best of
     what is finished is refitted. In a nested cross-validation, use ``record=False``: otherwise
     the search in one outer fold learns from those in others, which have seen its test rows.
+
+    A pickled search has its study in memory, so it can be loaded where `storage` cannot be
+    reached, if `storage` and `history` are paths or URLs, not objects.
 
     References
     ----------
@@ -235,6 +239,17 @@ class MetaSearchCV(BaseSearchCV):
         cloned: Self = super(MetaSearchCV, bare).__sklearn_clone__()
         cloned.history, cloned.storage = self.history, self.storage
         return cloned
+
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "study_" in state:
+            state["study_"] = copy_in_memory(state["study_"])
+        return state
 
     def _choose(self, rows: list[Row], refit_metric: str, first_new: int) -> None:
         """Set what does not need a refit."""

@@ -21,6 +21,7 @@ from metaest.tuning._search_history import (
     make_sampler,
     open_source,
     record_search,
+    records_of,
 )
 from metaest.tuning._search_identity import describe_search, metric_name
 from metaest.tuning._search_loop import SearchLoop
@@ -63,10 +64,12 @@ class FoundTrials:
     @property
     def report(self) -> WarmStartReport:
         """The report about what was reused."""
-        is_warm = self.search.sampler is None
+        name, records = self.source.name, self.source.records
+        if self.search.sampler is not None:
+            name, records = records_of(self.study.sampler)
         return make_report(
-            self.source.name if is_warm else None,
-            self.source.records if is_warm else [],
+            name,
+            records,
             [(row.trial, row.params) for row in self.rows],
             self.search.estimator.get_params(deep=True),
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from metaest.exceptions import (
     HistoryError,
@@ -19,11 +20,16 @@ from metaest.exceptions import (
     TaskError,
     did_you_mean,
 )
+from metaest.tuning._entry import are_same
 from metaest.tuning._history import History
-from metaest.tuning._record import VERSION_KEY, SearchRecord
+from metaest.tuning._record import PREFIX, VERSION_KEY, SearchRecord
 from metaest.tuning._search_identity import data_name
-from metaest.tuning._sources import are_compatible
+from metaest.tuning._sources import are_compatible, has_most
+from metaest.tuning._trials import merge_spaces
+from metaest.tuning._write import extend_record
 
+#: Of a record: the study that it was made of, to find it again when that goes on.
+RECORDED_KEY = PREFIX + "recorded_from"
 _ATTEMPTS = 20
 
 
@@ -71,12 +77,13 @@ def open_source(
             "you mean 'embedded'? A file of that name can be given as './" + history + "'."
         )
     own = history if isinstance(history, History) else History(history)
-    records = [record for record in own.tasks() if not _is_part(record, study)]
+    records = [record for record in own.tasks() if not _are_part(record.trials, study)]
     shipped = _embedded(estimator, metric, own)
-    related = [record for record in records if _is_related(record, space)]
+    usual = shipped.records[0].space if shipped.records else {}
+    related = [record for record in records if has_most(record.space, space or usual)]
     if not related:
         return shipped
-    if shipped.records and are_compatible(related[-1].space, shipped.records[0].space):
+    if usual and any(are_compatible(record.space, usual) for record in related):
         return Source(f"{own._name} and embedded", [*records, *shipped.records], own)
     return Source(own._name, records, own)
 
@@ -92,16 +99,10 @@ def _is_misspelt(history: str) -> bool:
     return bool(did_you_mean(history.lower(), ["embedded"]))
 
 
-def _is_related(record: SearchRecord, space: Mapping[str, BaseDistribution] | None) -> bool:
-    if space is None:
-        return True
-    return any(type(space.get(name)) is type(own) for name, own in record.space.items())
-
-
-def _is_part(record: SearchRecord, study: optuna.Study) -> bool:
+def _are_part(trials: Sequence[FrozenTrial], study: optuna.Study) -> bool:
     """Whether these are trials of this study; nobody starts two in one microsecond."""
     begun = {trial.datetime_start for trial in study.get_trials(deepcopy=False)}
-    starts = [trial.datetime_start for trial in record.trials]
+    starts = [trial.datetime_start for trial in trials]
     return bool(starts) and None not in starts and begun.issuperset(starts)
 
 
@@ -124,6 +125,14 @@ def choose_sampler(given: Any, has_trials: bool) -> Any:
     return sampler
 
 
+def records_of(sampler: Any) -> tuple[str | None, list[SearchRecord]]:
+    """Return where the past searches of the user's sampler are from, and these."""
+    from metaest.tuning._sampler import MetaSampler
+
+    records = sampler.read_records() if isinstance(sampler, MetaSampler) else []
+    return ("the given MetaSampler" if records else None), records
+
+
 def record_search(
     own: History, study: optuna.Study, X: Any, y: Any, *, metric: str, name: str | None
 ) -> None:
@@ -142,22 +151,27 @@ def record_search(
 def _record(
     own: History, study: optuna.Study, X: Any, y: Any, metric: str, name: str | None
 ) -> None:
-    found = {s.study_name: s for s in own.storage.get_all_studies()}
-    same = found.get(study.study_name)
-    if same is not None and _is_same(own, same, study):
-        if VERSION_KEY not in same.user_attrs:  # else it grows there by itself
-            _add(own, study, X, y, metric, study.study_name)
-        return
-    former = [record.task for record in own.tasks() if _is_part(record, study)]
-    _add_under_free_name(own, study, X, y, metric, name)
-    for task in former:  # the first part of a search that was resumed
-        optuna.delete_study(study_name=task, storage=own.storage)
+    former = _find_former(own, study)
+    if former is None:
+        return _add_under_free_name(own, study, X, y, metric, name)
+    if VERSION_KEY not in former.user_attrs:
+        return _add(own, study, X, y, metric, study.study_name)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    space = merge_spaces(trials, study.study_name)
+    return extend_record(own.storage, former._study_id, trials, space)
 
 
-def _is_same(own: History, frozen: Any, study: optuna.Study) -> bool:
-    there = own.storage.get_all_trials(frozen._study_id, deepcopy=False)
+def _find_former(own: History, study: optuna.Study) -> Any:
+    """Return what the history's storage has of a search: the study itself, or an older record."""
     here = study.get_trials(deepcopy=False)
-    return [t.datetime_start for t in there] == [t.datetime_start for t in here]
+    for found in own.storage.get_all_studies():
+        is_itself = found.study_name == study.study_name
+        is_record = found.user_attrs.get(RECORDED_KEY) == study.study_name
+        if is_itself or is_record:
+            there = own.storage.get_all_trials(found._study_id, deepcopy=False)
+            if (is_itself and are_same(here, there)) or (is_record and _are_part(there, study)):
+                return found
+    return None
 
 
 def _add_under_free_name(
@@ -171,11 +185,13 @@ def _add_under_free_name(
         if attempt > 2:  # many write at once: chance parts them
             free = f"{base}-{uuid.uuid4().hex[:8]}"
         try:
-            return _add(own, study, X, y, metric, free)
+            _add(own, study, X, y, metric, free)
+            break
         except HistoryError as error:
             if "already has a study named" not in str(error) or attempt == _ATTEMPTS - 1:
                 raise
-    return None
+    study_id = own.storage.get_study_id_from_name(free)
+    own.storage.set_study_user_attr(study_id, RECORDED_KEY, study.study_name)
 
 
 def _add(own: History, study: optuna.Study, X: Any, y: Any, metric: str, task: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
@@ -128,9 +130,25 @@ def _estimator(estimator: Any, searched: Collection[str]) -> dict[str, str]:
     for name, value in estimator.get_params(deep=True).items():
         if name in searched or name.rsplit("__", 1)[-1] in _FREE:
             continue
-        plain = value is None or isinstance(value, (bool, int, float, str))
-        found[name] = repr(value) if plain else _class_name(value)
+        found[name] = _value(value)
     return found
+
+
+def _value(value: Any) -> str:
+    """Describe a parameter; of estimators the class, for their own parameters have names, too."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    if type(value) in (list, tuple):
+        return f"({', '.join(map(_value, value))})"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{_value(key)}: {_value(own)}' for key, own in value.items())}}}"
+    if hasattr(value, "get_params") or hasattr(value, "__qualname__"):
+        return _class_name(value)
+    try:
+        return f"{_class_name(value)} {joblib.hash(value)}"
+    except (TypeError, ValueError, AttributeError, pickle.PicklingError):
+        return _class_name(value)  # a lock, or a function without a name
 
 
 def _class_name(value: Any) -> str:

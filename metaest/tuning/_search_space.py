@@ -16,9 +16,11 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.storages import InMemoryStorage
 from optuna.trial import FixedTrial, FrozenTrial
 
 from metaest.exceptions import InvalidParameterError, did_you_mean
+from metaest.tuning._trials import check_choices
 
 _REMEDY = (
     "Give an Optuna distribution, a list of values, or scipy.stats.uniform, loguniform or randint."
@@ -58,13 +60,22 @@ class SearchSpace:
             )
 
     def ask(self, study: optuna.Study) -> tuple[optuna.Trial, dict[str, Any]]:
-        """Begin a trial; return it and the parameters to set on the estimator."""
+        """Begin a trial; return it and the parameters to set on the estimator.
+
+        Raises
+        ------
+        HistoryError
+            If the study is stored, and choices of the callable are not the same when read back.
+        """
         if self.distributions is not None:
             trial = study.ask(fixed_distributions=self.distributions)
             return trial, self._restore(trial.params)
         trial = study.ask()
         try:
-            return trial, self._call(trial)
+            params = self._call(trial)
+            if not isinstance(study._storage, InMemoryStorage):
+                check_choices(trial.distributions)
+            return trial, params
         except BaseException:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             raise
@@ -107,7 +118,9 @@ class SearchSpace:
         self._check_names(space)
         found: dict[str, BaseDistribution] = {}
         for name, values in space.items():
-            if isinstance(values, (FloatDistribution, IntDistribution, CategoricalDistribution)):
+            if isinstance(values, CategoricalDistribution):
+                values = values.choices
+            if isinstance(values, (FloatDistribution, IntDistribution)):
                 found[name] = values
             elif isinstance(values, np.ndarray) or (
                 isinstance(values, Sequence) and not isinstance(values, str)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import RandomSampler
+from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from metaest.exceptions import HistoryError
 from metaest.tuning._search_folds import ABANDONED_KEY, FOLDS_KEY
 from metaest.tuning._search_identity import IDENTITY_KEY, check_same_search
-from metaest.tuning._storage import open_storage, quiet_optuna, translated_errors
+from metaest.tuning._storage import open_storage, quiet_optuna, translated_errors, without_password
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def open_study(
         If the storage cannot be used, or the study is of another search.
     """
     name = study_name or f"search-{uuid.uuid4().hex[:12]}"
-    label = "in memory" if storage is None else str(storage)
+    label = "in memory" if storage is None else without_password(str(storage))
     opened = open_storage(storage)
     with quiet_optuna(), no_experimental_warnings(), translated_errors(label):
         study = optuna.create_study(
@@ -87,6 +88,20 @@ def abandon_running(study: optuna.Study) -> None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         storage.set_trial_user_attr(trial._trial_id, ABANDONED_KEY, True)
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def copy_in_memory(study: optuna.Study) -> optuna.Study:
+    """Return a study that needs no database: the same one if it is in memory already."""
+    if isinstance(study._storage, InMemoryStorage):
+        return study
+    memory = InMemoryStorage()
+    with quiet_optuna():
+        optuna.copy_study(
+            from_study_name=study.study_name, from_storage=study._storage, to_storage=memory
+        )
+    return optuna.load_study(
+        study_name=study.study_name, storage=memory, sampler=study.sampler, pruner=study.pruner
+    )
 
 
 def count_finished(study: optuna.Study) -> int:

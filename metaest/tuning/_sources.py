@@ -96,7 +96,7 @@ def find_sources(
         group
         for group in groups
         if (space is None or are_compatible(group[0].space, space))
-        and (not known or _has(group[0].space, known))
+        and (not known or has_most(group[0].space, known))
     ]
     if not fitting:
         return None
@@ -111,6 +111,15 @@ def are_compatible(a: Space, b: Space) -> bool:
     if len(shared) < _SHARED * len(a.keys() | b.keys()):
         return False
     return all(merge_distributions(a[name], b[name]) is not None for name in shared)
+
+
+def has_most(space: Space, known: Mapping[str, BaseDistribution]) -> bool:
+    """Whether a space has most of the known parameters, with the same meaning."""
+    same = [
+        name in space and merge_distributions(space[name], own) is not None
+        for name, own in known.items()
+    ]
+    return sum(same) >= _SHARED * len(same)
 
 
 def squash(scores: np.ndarray) -> np.ndarray:
@@ -159,15 +168,6 @@ def is_usable(
     else:
         return True
     return False
-
-
-def _has(space: Space, known: Mapping[str, BaseDistribution]) -> bool:
-    """Whether a space has most of the known parameters, with the same meaning."""
-    same = [
-        name in space and merge_distributions(space[name], own) is not None
-        for name, own in known.items()
-    ]
-    return sum(same) >= _SHARED * len(same)
 
 
 def _as_numbers(

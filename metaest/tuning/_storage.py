@@ -65,7 +65,7 @@ def open_storage(storage: Any) -> BaseStorage:
             f"{type(storage).__name__}."
         )
     text = os.fspath(storage)
-    with translated_errors(text):
+    with translated_errors(without_password(text)):
         if "://" in text:
             return _open_database(text)
         path = Path(text).expanduser()
@@ -97,6 +97,14 @@ def _open_database(url: str) -> RDBStorage:
                 raise
             time.sleep(random.random() * 0.2 * (attempt + 1))
     raise AssertionError("the loop returns or raises")
+
+
+def without_password(name: str) -> str:
+    """Return a path or URL as it may be shown."""
+    if "://" not in name or "@" not in name:
+        return name
+    scheme, rest = name.split("://", 1)
+    return f"{scheme}://***@{rest.rsplit('@', 1)[1]}"
 
 
 @contextlib.contextmanager

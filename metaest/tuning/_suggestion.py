@@ -34,7 +34,8 @@ class Suggestion:
     task : str
         The past search that the configuration is from.
     distance : float or None
-        Of that search's data set from the new one: 0 (nearest) to 1; None if either is unknown.
+        Of that search's data set from the new one: 0 is nearest, and there is no upper limit;
+        None if either is unknown.
     reasons : tuple of str
 
     Examples

@@ -31,7 +31,20 @@ def check_space(space: Any) -> dict[str, BaseDistribution]:
                 f"space[{name!r}] must be an Optuna Float-, Int- or CategoricalDistribution, got "
                 f"{distribution!r}."
             )
+    check_choices(space)
     return dict(space)
+
+
+def check_choices(space: Mapping[str, BaseDistribution]) -> None:
+    """Raise HistoryError for choices that are not the same any more when they are read back."""
+    for name, own in space.items():
+        for choice in own.choices if isinstance(own, CategoricalDistribution) else ():
+            if choice is not None and not isinstance(choice, (bool, int, float, str)):
+                raise HistoryError(
+                    f"parameter {name!r} has the choice {choice!r}, which a storage does not keep "
+                    "as it is. Search over labels, such as 'small' and 'large', and look up the "
+                    "values in a dict."
+                )
 
 
 def make_trials(
@@ -71,7 +84,8 @@ def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDis
     Raises
     ------
     HistoryError
-        If a parameter changed its type, its scale or its choices during the search.
+        If a parameter changed its type, its scale or its choices during the search, or has
+        choices that cannot be stored.
     """
     space: dict[str, BaseDistribution] = {}
     for trial in trials:
@@ -84,6 +98,7 @@ def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDis
                     f"{known} to {own}; add the parts as searches of their own."
                 )
             space[name] = merged
+    check_choices(space)
     return space
 
 
@@ -121,7 +136,8 @@ def _is_gap(value: Any) -> bool:
 
 def _scores(values: Any, task: str) -> np.ndarray:
     try:
-        scores = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+        real = [np.nan if np.ndim(v) == 0 and _is_gap(v) else v for v in values]
+        scores = np.array(real, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise HistoryError(f"values of task {task!r} must be numbers: {error}") from error
     if scores.ndim != 1:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 import sqlalchemy
 import sqlalchemy.exc
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from metaest.exceptions import HistoryError
-from metaest.tuning._record import SearchRecord, attributes
+from metaest.tuning._record import SPACE_KEY, SearchRecord, attributes, encode_space
 from metaest.tuning._storage import batch_of, quiet_optuna
 
 _SCHEMA_VERSION = 12
@@ -31,8 +31,9 @@ def write_record(storage: BaseStorage, record: SearchRecord) -> None:
     Raises
     ------
     HistoryError
-        If there is a study of that name.
+        If there is a study of that name, or a trial's attribute cannot be stored.
     """
+    _check_attributes(storage, record.trials)
     try:
         with quiet_optuna():
             models = table_models() if isinstance(storage, RDBStorage) else None
@@ -44,12 +45,49 @@ def write_record(storage: BaseStorage, record: SearchRecord) -> None:
         raise duplicate(record.task) from error
 
 
+def extend_record(
+    storage: BaseStorage,
+    study_id: int,
+    trials: Sequence[FrozenTrial],
+    space: Mapping[str, BaseDistribution],
+) -> None:
+    """Add the trials that a recorded search went on with; what is there stays.
+
+    Raises
+    ------
+    HistoryError
+        If a trial's attribute cannot be stored.
+    """
+    there = {t.datetime_start for t in storage.get_all_trials(study_id, deepcopy=False)}
+    new = [trial for trial in trials if trial.datetime_start not in there]
+    _check_attributes(storage, new)
+    storage.set_study_user_attr(study_id, SPACE_KEY, encode_space(space))
+    for trial in new:
+        storage.create_new_trial(study_id, template_trial=trial)
+
+
 def duplicate(task: str) -> HistoryError:
     """Make the error about a name that is taken."""
     return HistoryError(
         f"the history already has a study named {task!r}; give another task name, or delete the "
         "old one with optuna.delete_study."
     )
+
+
+def _check_attributes(storage: BaseStorage, trials: Sequence[FrozenTrial]) -> None:
+    """Raise HistoryError for what only memory can hold."""
+    if isinstance(storage, InMemoryStorage):
+        return
+    for trial in trials:
+        for key, value in trial.user_attrs.items():
+            try:
+                json.dumps(value)
+            except (TypeError, ValueError) as error:
+                raise HistoryError(
+                    f"the user attribute {key!r} of trial {trial.number} cannot be stored: "
+                    f"{error}. Set plain numbers, strings, lists and dicts of them, such as "
+                    "array.tolist()."
+                ) from error
 
 
 def _write_plainly(storage: BaseStorage, record: SearchRecord) -> None:
@@ -61,11 +99,15 @@ def _write_plainly(storage: BaseStorage, record: SearchRecord) -> None:
             storage.create_new_trial(study_id, template_trial=trial)
 
     batch = batch_of(storage) or contextlib.nullcontext
-    write(record.trials[:1])  # the journal looks for the first one that it wrote
-    with batch():
-        write(record.trials[1:])
-        for key, value in attributes(record).items():
-            storage.set_study_user_attr(study_id, key, value)
+    try:
+        write(record.trials[:1])  # the journal looks for the first one that it wrote
+        with batch():
+            write(record.trials[1:])
+            for key, value in attributes(record).items():
+                storage.set_study_user_attr(study_id, key, value)
+    except BaseException:
+        storage.delete_study(study_id)  # it would block the name
+        raise
     storage.get_all_trials(study_id, deepcopy=False)  # reads back what was written
 
 

@@ -475,3 +475,12 @@ def test_not_fitted(tmp_path: Path) -> None:
         DatasetEncoder().transform([numbers(20, 2, 2)])
     with pytest.raises(NotFittedError):
         DatasetEncoder().save(tmp_path / "encoder.safetensors")
+
+
+def test_data_sets_may_come_one_by_one() -> None:
+    datasets = toy_datasets(3)
+    surfaces = np.random.default_rng(0).random((3, 5))
+    for own in (None, surfaces):
+        encoder = DatasetEncoder(n_steps=0, random_state=0)
+        one_by_one = encoder.fit_transform((data for data in datasets), own)
+        np.testing.assert_array_equal(one_by_one, encoder.fit(datasets, own).transform(datasets))

@@ -156,6 +156,7 @@ def test_scaling_is_learnt_in_fit() -> None:
     assert np.abs(scaled).max() <= 10
     frame = clone(model).set_output(transform="pandas").fit_transform(datasets)
     assert frame.columns.tolist() == NAMES
+    np.testing.assert_array_equal(MetaFeatures().fit_transform(own for own in datasets), scaled)
 
 
 @pytest.mark.parametrize(

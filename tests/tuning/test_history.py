@@ -13,10 +13,11 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from sklearn.datasets import load_iris
+from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError
 from metaest.meta_features import MetaFeatures
-from metaest.tuning import History
+from metaest.tuning import History, MetaSearchCV
 from metaest.tuning._description import LEARNED
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -75,7 +76,7 @@ def test_adding_twenty_searches_takes_seconds(file: str, tmp_path: Path) -> None
         history.add_trials(str(seed), *draw(100, seed), space=SPACE)
     assert time.process_time() - start < 5
     assert len(history) == 20
-    assert repr(history).startswith("History(20 searches, 2000 trials")
+    assert str(history).startswith("History(20 searches, 2000 trials")
 
 
 def test_a_study_is_copied_with_pruned_and_failed_trials(storage: Any) -> None:
@@ -163,6 +164,84 @@ def test_bad_trials_are_refused_and_nothing_is_added(change: dict[str, Any], mat
     with pytest.raises(HistoryError, match=match):
         history.add_trials(**given | change)
     assert optuna.get_all_study_names(history.storage) == []
+
+
+def test_of_tables_a_missing_value_is_a_failed_trial() -> None:
+    history = History()
+    values = pd.Series([1, None, 2], dtype="Float64")
+    history.add_trials("one", PARAMS, values, space=SPACE)
+    assert [trial.value for trial in history.tasks()[0].trials] == [1.0, None, 2.0]
+    with pytest.raises(HistoryError, match=r"one number per trial, got shape \(3, 1\)"):
+        history.add_trials("two", PARAMS, np.ones((3, 1)), space=SPACE)
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical:UserWarning")
+def test_choices_that_no_storage_keeps_are_refused(storage: Any) -> None:
+    history = History(storage)
+    choices: Any = [(50,), (100,), (50, 50)]
+    study = optuna.create_study(study_name="tuples")
+    study.optimize(lambda t: len(t.suggest_categorical("hidden", choices)), n_trials=2)
+    with pytest.raises(HistoryError, match=r"'hidden' has the choice \(50,\).*over labels"):
+        history.add_study(study)
+    space = {"hidden": CategoricalDistribution(choices)}
+    with pytest.raises(HistoryError, match=r"'hidden' has the choice"):
+        history.add_trials("tuples", [{"hidden": (50,)}], [1.0], space=space)
+    assert len(history.storage.get_all_studies()) == 0
+
+
+def test_attributes_that_no_storage_keeps_are_refused(storage: Any) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number == 1:
+            trial.set_user_attr("importance", np.arange(3))
+        return trial.suggest_float("x", 0, 1)
+
+    study = optuna.create_study(study_name="arrays")
+    study.optimize(objective, n_trials=2)
+    history = History(storage)
+    if storage is not None:  # memory holds all
+        for _ in range(2):
+            with pytest.raises(HistoryError, match=r"'importance' of trial 1 cannot be stored"):
+                history.add_study(study)
+        assert history.storage.get_all_studies() == []
+        study = optuna.create_study(study_name="arrays")
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    history.add_study(study)
+    assert len(history.tasks()[0].trials) == 2
+
+
+def test_what_fails_halfway_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    history = History(tmp_path / "history.journal")
+
+    def fails(*args: Any) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as context:
+        context.setattr(history.storage, "set_study_user_attr", fails)
+        with pytest.raises(HistoryError, match="disk is full"):
+            history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    assert history.storage.get_all_studies() == []
+    history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    assert len(History(tmp_path / "history.journal").tasks()[0].trials) == 3
+
+
+def test_printing_an_estimator_reads_no_history(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    history = History(path)
+    history.add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    assert str(history) == f"History(1 search, 3 trials, {path})"
+    history.storage.engine.dispose()  # type: ignore[attr-defined]
+    path.write_bytes(b"no database at all" * 99)
+    assert repr(history) == f"History({path})"
+    assert repr(history) in repr(MetaSearchCV(SVC(), history=history)).replace("\n", "")
+
+
+@pytest.mark.parametrize("url", ["mysql+no://me:s3cret@localhost/db", "no://me:s3cret@localhost/x"])
+def test_errors_do_not_tell_the_password(url: str) -> None:
+    search = MetaSearchCV(SVC(), storage=url, n_trials=1, history=None)
+    for use in (lambda: History(url), lambda: search.fit(*load_iris(return_X_y=True))):
+        with pytest.raises(HistoryError, match=r"://\*\*\*@localhost") as caught:
+            use()
+        assert "s3cret" not in str(caught.value)
 
 
 def test_a_taken_name_is_refused(storage: Any) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import SVC
 
@@ -176,3 +178,73 @@ def test_the_report_is_about_what_was_run() -> None:
     ):
         assert part in repr(warm)
     assert warm.to_dict()["best_startup_score"] == 0.9
+
+
+def test_what_the_user_recorded_of_a_search_stays(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    options = {"storage": tmp_path / "study.db", "study_name": "iris"}
+    study = make_search(None, **options).fit(X, Y).study_
+    history.add_study(study, task="by hand", meta_features={"mine": 1.0}, metric="accuracy")
+    for n_trials in (4, 5):
+        make_search(history, n_trials=n_trials, **options).fit(X, Y)
+    by_hand, own = history.tasks()
+    assert (by_hand.task, by_hand.meta_features) == ("by hand", {"mine": 1.0})
+    assert (own.task, len(by_hand.trials), len(own.trials)) == ("iris", 3, 5)
+
+
+@pytest.mark.parametrize("file", [None, "history.db", "history.journal"])
+def test_a_resumed_search_keeps_its_name(file: str | None, tmp_path: Path) -> None:
+    history = History(None if file is None else tmp_path / file)
+    options: dict[str, Any] = {"storage": tmp_path / "study.db", "study_name": "s", "task": "wine"}
+    for n_trials in (3, 5, 7):
+        search = make_search(history, n_trials=n_trials, **options).fit(X, Y)
+        (record,) = history.tasks()
+        assert (record.task, record.space) == ("wine", SPACE)
+        assert [t.params for t in record.trials] == search.cv_results_["params"]
+        assert [t.value for t in record.trials] == [t.value for t in search.study_.trials]
+
+
+@pytest.mark.parametrize("same_storage", [True, False])
+def test_the_recorded_space_grows_with_the_search(same_storage: bool, tmp_path: Path) -> None:
+    def space(trial: Any) -> dict[str, Any]:
+        params = {"C": trial.suggest_float("C", 1e-2, 1e2, log=True)}
+        if trial.number > 1:
+            params["gamma"] = trial.suggest_float("gamma", 1e-3, 1e1, log=True)
+        return params
+
+    history = History(tmp_path / "history.db")
+    storage = history.storage if same_storage else tmp_path / "study.db"
+    options: dict[str, Any] = {"storage": storage, "study_name": "s", "history": history, "cv": 3}
+    for n_trials, names in ((2, ["C"]), (4, ["C", "gamma"])):
+        MetaSearchCV(SVC(), space, n_trials=n_trials, random_state=0, **options).fit(X, Y)
+        (record,) = history.tasks()
+        assert sorted(record.space) == names
+        assert len(record.trials) == n_trials
+
+
+def test_a_search_of_something_else_leaves_the_shipped_ones() -> None:
+    study = optuna.create_study(direction="maximize")
+    history = History()
+    history.add_trials(
+        "forest",
+        [{"max_features": 0.5, "depth": 3}],
+        [1.0],
+        space={
+            "max_features": default_space(HistGradientBoostingClassifier())["max_features"],
+            "depth": IntDistribution(1, 9),
+        },
+    )
+    for estimator in (HistGradientBoostingClassifier(), SVC()):
+        for space in (default_space(estimator), None):  # None: a callable's
+            source = open_source(history, estimator, "accuracy", space, study)
+            assert source.name == "embedded"
+    assert open_source(history, KMeans(), "score", None, study).records == history.tasks()
+    part = {"C": default_space(SVC())["C"]}
+    history.add_trials("narrow", [{"C": 1.0}], [1.0], space=part)
+    assert open_source(history, SVC(), "accuracy", part, study).name == "in memory"
+    wide = default_space(SVC())
+    params = {name: d.choices[0] if hasattr(d, "choices") else d.low for name, d in wide.items()}
+    history.add_trials("wide", [params], [1.0], space=wide)
+    history.add_trials("late", [{"C": 1.0}], [1.0], space=part)
+    both = open_source(history, SVC(), "accuracy", None, study)
+    assert both.name == "in memory and embedded"

@@ -1,27 +1,37 @@
 """MetaSearchCV: resuming after a kill, and refusing to resume another search."""
 
+import copy
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, InvalidParameterError
 from metaest.tuning import MetaSearchCV
+from metaest.tuning._search_identity import describe_search
 from metaest.tuning._storage import open_storage
 
 X, Y = load_iris(return_X_y=True)
@@ -34,7 +44,7 @@ from optuna.samplers import RandomSampler
 from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 from metaest.tuning import MetaSearchCV
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 def wait(study, trial):
     print(trial.number, flush=True)
@@ -168,6 +178,44 @@ def test_another_search_is_refused(change: dict[str, Any], message: str, tmp_pat
     assert search.fit(X.tolist(), list(Y)).n_trials_ == 5
 
 
+def pipeline(columns: Any, kind: Any = StandardScaler) -> Any:
+    return make_pipeline(make_column_transformer((kind(), columns)), SVC())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (pipeline([2, 3]), pipeline([1]), r"\(2, 3\).*\(1\)"),
+        (pipeline([2]), pipeline([2], MinMaxScaler), "MinMaxScaler"),
+        (pipeline(slice(2)), pipeline(slice(3)), "slice"),
+        (SVC(class_weight={0: 1, 2: 1}), SVC(class_weight={0: 1, 2: 1000}), "{0: 1, 2: 1000}"),
+        (SVC(cache_size=np.int64(100)), SVC(cache_size=np.int64(200)), "100.*200"),
+        (GaussianNB(priors=np.ones(3) / 3), GaussianNB(priors=[0.2, 0.3, 0.5]), "priors"),
+    ],
+    ids=["columns", "step", "slice", "dict", "numpy", "array"],
+)
+def test_another_estimator_is_refused_whatever_differs(
+    one: Any, other: Any, message: str, tmp_path: Path
+) -> None:
+    name = {"GaussianNB": "var_smoothing", "SVC": "C"}.get(type(one).__name__, "svc__C")
+    options: dict[str, Any] = {"space": {name: [0.1, 1.0]}, "n_trials": 2}
+    make_search(tmp_path / "study.db", one, **options).fit(X, Y)
+    make_search(tmp_path / "study.db", clone(one), **options).fit(X, Y)
+    with pytest.raises(HistoryError, match=f"(?s)with another estimator.*{message}"):
+        make_search(tmp_path / "study.db", other, **options).fit(X, Y)
+
+
+def test_parameters_that_say_nothing_of_the_search() -> None:
+    def describe(estimator: Any) -> Any:
+        options: dict[str, Any] = {"cv": 3, "splits": [], "scoring": None, "params": {}}
+        return describe_search(estimator, X, Y, space={}, **options)["estimator"]
+
+    same = [pipeline(columns).set_params(svc__verbose=v) for columns, v in (([1], 0), ((1,), 1))]
+    assert describe(same[0]) == describe(same[1])
+    function = describe(FunctionTransformer(partial(lambda x: x)))
+    assert function["func"] == "functools.partial"  # what has no name cannot be compared
+
+
 def test_studies_of_others_are_refused(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "study.db")
     study = optuna.create_study(storage=storage, study_name="theirs", direction="maximize")
@@ -196,3 +244,41 @@ def test_without_a_name_every_fit_is_a_new_study(tmp_path: Path) -> None:
     names = {search.fit(X, Y).study_.study_name for _ in range(2)}
     assert len(names) == 2
     assert {study.study_name for study in storage.get_all_studies()} == names
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical:UserWarning")
+@pytest.mark.parametrize("file", FILES)
+def test_choices_that_are_objects(file: str, tmp_path: Path) -> None:
+    choices: Any = [{0: 1.0}, None, {0: 2.0}]
+    space = {"class_weight": CategoricalDistribution(choices)}
+    for n_trials in (2, 4):
+        search = make_search(tmp_path / file, space=space, n_trials=n_trials).fit(X, Y)
+        assert all(params["class_weight"] in choices for params in search.cv_results_["params"])
+
+    def from_trial(trial: Any) -> dict[str, Any]:
+        return {"class_weight": dict(trial.suggest_categorical("weights", [((0, 1.0),), ()]))}
+
+    make_search(None, space=from_trial).fit(X, Y)
+    with pytest.raises(HistoryError, match=r"'weights' has the choice \(\(0, 1.0\),\)"):
+        make_search(tmp_path / file, space=from_trial, study_name="other").fit(X, Y)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_fitted_search_is_loaded_where_its_study_is_not(file: str, tmp_path: Path) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    search = make_search(folder / file).fit(X, Y)
+    shallow, deep = copy.copy(search), copy.deepcopy(search)
+    assert shallow.study_ is search.study_
+    assert deep.study_.best_params == search.study_.best_params
+    values = list(search.cv_results_["mean_test_score"])
+    content = pickle.dumps(search)
+    shutil.rmtree(folder)
+    for _ in range(2):
+        loaded = pickle.loads(content)
+        np.testing.assert_array_equal(loaded.predict(X), search.predict(X))
+        assert [trial.value for trial in loaded.study_.trials] == values
+        assert loaded.study_.study_name == "iris"
+        assert isinstance(loaded.study_.sampler, RandomSampler)
+        content = pickle.dumps(loaded)
+    assert clone(search).storage == search.storage  # asks nobody

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.pruners import HyperbandPruner
 from scipy.sparse import csr_matrix
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_diabetes, load_iris, load_wine
@@ -92,3 +93,25 @@ def test_no_targets_regression_and_several_targets() -> None:
 def test_nested() -> None:
     search = MetaSearchCV(SVC(), n_trials=10, random_state=0)
     assert cross_val_score(search, X, Y, cv=3).mean() > 0.95
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_hyperband() -> None:
+    pruner = HyperbandPruner(max_resource=3)
+    options: dict[str, Any] = {"n_trials": 4, "cv": 3, "random_state": 0}
+    search = MetaSearchCV(SVC(), pruner=pruner, **options).fit(X, Y)
+    assert search.warm_start_report_.origins["portfolio"] > 0
+
+
+def test_the_report_knows_the_history_of_a_given_sampler() -> None:
+    history = History()
+    MetaSearchCV(SVC(), SPACE, history=history, n_trials=6, cv=3, random_state=0).fit(X, Y)
+    options: dict[str, Any] = {"history": None, "n_trials": 2, "cv": 3}
+    for past, source, head in (
+        (history, "the given MetaSampler", "1 past search with 6 trials, from the given"),
+        (None, None, "cold search, nothing was reused"),
+    ):
+        sampler = MetaSampler(past, X=X, y=Y, seed=0)
+        search = MetaSearchCV(SVC(), SPACE, sampler=sampler, **options).fit(X, Y)
+        assert search.warm_start_report_.source == source
+        assert head in repr(search.warm_start_report_)

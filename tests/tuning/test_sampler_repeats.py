@@ -1,0 +1,93 @@
+"""MetaSampler: what was tried is not tried again, whatever the past searches had."""
+
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import Trial
+
+from metaest.tuning import History, MetaSampler
+from metaest.tuning._configurations import Configurations
+from metaest.tuning._observations import observe
+from metaest.tuning._planner import _absent
+
+WIDE = FloatDistribution(1e-3, 1e3, log=True)
+
+
+def value_of(params: dict[str, Any]) -> float:
+    c, gamma = np.log10(params["C"]), np.log10(params["gamma"])
+    return float(-((c - 1) ** 2) - (gamma + 1) ** 2)
+
+
+def ask(trial: Trial) -> dict[str, Any]:
+    return {name: trial.suggest_float(name, 1e-3, 1e3, log=True) for name in ("C", "gamma")}
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    """Give four past searches, two of them with a parameter that the new one lacks."""
+    rng = np.random.default_rng(0)
+    history = History()
+    for task in range(4):
+        names = ["C", "gamma", "tol"] if task % 2 else ["C", "gamma"]
+        params = [{name: float(10 ** rng.uniform(-3, 3)) for name in names} for _ in range(15)]
+        values = [value_of(own) for own in params]
+        history.add_trials(f"task {task}", params, values, space=dict.fromkeys(names, WIDE))
+    return history
+
+
+def start(history: Any, **options: Any) -> optuna.Study:
+    sampler = MetaSampler(history, seed=0, **options)
+    return optuna.create_study(direction="maximize", sampler=sampler)
+
+
+def distinct(study: optuna.Study) -> int:
+    return len({repr(sorted(trial.params.items())) for trial in study.trials})
+
+
+def test_past_searches_that_have_another_parameter_now_and_then(history: History) -> None:
+    study = start(history, surrogate="cold")
+    study.optimize(lambda trial: value_of(ask(trial)), n_trials=6)
+    assert distinct(study) == 6
+
+
+def test_other_processes_and_failures_count_before_there_is_a_score(history: History) -> None:
+    study = start(history)
+    ask(study.ask())  # runs elsewhere: the next sampler has no plan of it
+    study.sampler = MetaSampler(history, seed=0)
+
+    def fails(trial: Trial) -> float:
+        ask(trial)
+        raise ValueError
+
+    study.optimize(fails, n_trials=4, catch=(ValueError,))
+    assert distinct(study) == 5
+
+
+def test_a_parameter_that_trials_should_have_and_never_do_is_absent() -> None:
+    space: dict[str, BaseDistribution] = {"C": WIDE, "gamma": WIDE, "tol": WIDE}
+    past = [{"C": 1.0, "gamma": 1.0, "tol": 1.0}, {"C": 1.0, "gamma": 1.0}]
+    plain = Configurations(space)
+    always = plain.with_conditions(plain.read(past))
+    depends = plain.with_conditions(plain.read([{"C": 1.0, "gamma": 1.0}, {"C": 100.0}]))
+
+    def absent(configurations: Configurations, params: dict[str, float]) -> list[str]:
+        own = dict.fromkeys(params, WIDE)
+        trial = optuna.create_trial(value=0.0, params=params, distributions=own)
+        return _absent(configurations, observe([trial], configurations, "maximize"))
+
+    assert absent(always, {"C": 1.0, "gamma": 1.0}) == ["tol"]
+    assert absent(always, {"C": 1.0, "gamma": 1.0, "tol": 1.0}) == []
+    assert absent(depends, {"C": 1.0}) == ["gamma", "tol"]
+    assert absent(depends, {"C": 200.0}) == ["tol"]  # its gamma may be yet to come
+    assert _absent(always, observe([], always, "maximize")) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_trials_are_new_where_there_is_something_new(seed: int) -> None:
+    study = optuna.create_study(sampler=MetaSampler(None, seed=seed))
+    study.optimize(lambda trial: float(trial.suggest_categorical("C", [1, 2, 3])), n_trials=5)
+    assert distinct(study) == 3
+    assert len({trial.params["C"] for trial in study.trials[:3]}) == 3
