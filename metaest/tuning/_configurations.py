@@ -58,7 +58,8 @@ class Configurations:
     conditions : mapping of str to Condition, default={}
         When a parameter that is not always there is active.
     limits : mapping of str to optuna distribution, default={}
-        Narrower ranges of some parameters, that new configurations keep to.
+        Narrower ranges of some parameters, that new configurations keep to; of a number, also some
+        values (a CategoricalDistribution of numbers).
     absent : collection of str, default=()
         Parameters that new configurations do not have.
     """
@@ -75,9 +76,18 @@ class Configurations:
         self.conditions = dict(conditions or {})
         self._sizes = [n_choices(d) for d in space.values()]  # 0: a number
         self._absent = [name in absent for name in self.names]
+        narrow: dict[str, Any] = {
+            name: (limits or {}).get(name, own) for name, own in space.items()
+        }
         self._limits = np.array(
-            [_unit_range(own, (limits or {}).get(name, own)) for name, own in space.items()]
+            [_unit_range(own, narrow[name]) for name, own in space.items()]
         ).reshape(-1, 2)
+        self._listed = {
+            column: np.array([_to_unit(space[name], choice) for choice in own.choices])
+            for column, (name, own) in enumerate(narrow.items())
+            if isinstance(own, CategoricalDistribution) and not self._sizes[column]
+        }
+        self._narrow = narrow
 
     def narrowed(self, limits: Space, absent: Collection[str] = ()) -> Configurations:
         """Return the same space, whose new configurations keep to narrower ranges."""
@@ -101,10 +111,14 @@ class Configurations:
 
     def write(self, rows: Rows, number: int) -> dict[str, Any]:
         """Return the parameters of a row: all of them, also the inactive ones."""
-        return {
+        params = {
             name: _from_unit(distribution, rows.values[number, column])
             for column, (name, distribution) in enumerate(self.space.items())
         }
+        for column, listed in self._listed.items():  # exactly, not by way of a logarithm
+            name, nearest = self.names[column], np.abs(listed - rows.values[number, column])
+            params[name] = self._narrow[name].choices[int(nearest.argmin())]
+        return params
 
     def draw(self, n: int, rng: np.random.Generator) -> Rows:
         """Draw uniform configurations."""
@@ -113,6 +127,8 @@ class Configurations:
         for column, size in enumerate(self._sizes):
             if size:
                 values[:, column] = rng.integers(size, size=n)
+        for column, listed in self._listed.items():
+            values[:, column] = rng.choice(listed, size=n)
         return self._finish(values)
 
     def vary(self, rows: Rows, rng: np.random.Generator) -> Rows:
@@ -128,6 +144,9 @@ class Configurations:
                 other = changed[:, column] & (rng.random(n) < 0.5)
                 drawn = rng.integers(size, size=n)
                 values[:, column] = np.where(other, drawn, rows.values[:, column])
+        for column, listed in self._listed.items():
+            drawn = rng.choice(listed, size=n)
+            values[:, column] = np.where(changed[:, column], drawn, rows.values[:, column])
         return self._finish(values)
 
     def bring_inside(self, rows: Rows) -> Rows:
@@ -184,6 +203,9 @@ class Configurations:
                     _to_unit(distribution, _from_unit(distribution, v)) for v in values[:, column]
                 ]
                 values[:, column] = own
+        for column, listed in self._listed.items():
+            nearest = np.abs(values[:, column, None] - listed).argmin(1)
+            values[:, column] = listed[nearest]
         return self.activate(values)
 
     def _defaults(self) -> np.ndarray:
@@ -193,6 +215,14 @@ class Configurations:
 def n_choices(distribution: BaseDistribution) -> int:
     """Return the number of categories, 0 for numbers."""
     return len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 0
+
+
+def is_list_of_numbers(distribution: BaseDistribution) -> bool:
+    """Whether all choices are finite numbers."""
+    return isinstance(distribution, CategoricalDistribution) and all(
+        isinstance(choice, int | float) and not isinstance(choice, bool) and math.isfinite(choice)
+        for choice in distribution.choices
+    )
 
 
 def is_discrete(distribution: BaseDistribution) -> bool:
@@ -215,8 +245,11 @@ def _unit_range(wide: BaseDistribution, narrow: Any) -> tuple[float, float]:
     """Return the part of a wide range that a narrow one is; of categories, all."""
     if isinstance(wide, CategoricalDistribution):
         return 0.0, float(len(wide.choices) - 1)
-    ends = (_to_unit(wide, narrow.low), _to_unit(wide, narrow.high))
-    low, high = np.clip(np.nan_to_num(ends, nan=0.5), 0, 1)
+    is_listed = isinstance(narrow, CategoricalDistribution)
+    ends = (min(narrow.choices), max(narrow.choices)) if is_listed else (narrow.low, narrow.high)
+    low, high = np.clip(np.nan_to_num([_to_unit(wide, end) for end in ends], nan=0.5), 0, 1)
+    if is_listed:
+        return float(low), float(high)
     if isinstance(wide, IntDistribution) and (wide.low, wide.high) == (narrow.low, narrow.high):
         return 0.0, 1.0  # half a step around the ends, for rounding
     return float(low), float(high)

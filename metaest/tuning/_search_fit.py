@@ -141,7 +141,9 @@ def run_search(search: Any, folds: Folds, params: dict[str, Any]) -> FoundTrials
     with no_experimental_warnings():
         if search.sampler is None:
             seed = make_seed(check_random_state(search.random_state), n_before)
-            study.sampler = make_sampler(source, folds.X, folds.y, metric, seed)
+            study.sampler = make_sampler(
+                source, folds.X, folds.y, space=space.distributions, metric=metric, seed=seed
+            )
         else:
             study.sampler = choose_sampler(search.sampler, n_before > 0)
     loop = SearchLoop(

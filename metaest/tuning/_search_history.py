@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from metaest.exceptions import (
     TaskError,
     did_you_mean,
 )
+from metaest.tuning._configurations import Space
 from metaest.tuning._entry import are_same
 from metaest.tuning._history import History
 from metaest.tuning._record import PREFIX, VERSION_KEY, SearchRecord
@@ -106,15 +108,19 @@ def _are_part(trials: Sequence[FrozenTrial], study: optuna.Study) -> bool:
     return bool(starts) and None not in starts and begun.issuperset(starts)
 
 
-def make_sampler(source: Source, X: Any, y: Any, metric: str, seed: int) -> Any:
+def make_sampler(
+    source: Source, X: Any, y: Any, *, space: Space | None, metric: str, seed: int
+) -> Any:
     """Return a MetaSampler over the source; of data that cannot be encoded, it knows nothing."""
     from metaest.tuning._sampler import MetaSampler
 
-    data = {} if y is None else {"X": X, "y": y}
+    make = functools.partial(
+        MetaSampler, source.records or None, space=space, metric=metric, seed=seed
+    )
     try:
-        return MetaSampler(source.records or None, **data, metric=metric, seed=seed)
+        return make() if y is None else make(X=X, y=y)
     except (TaskError, TypeError):
-        return MetaSampler(source.records or None, metric=metric, seed=seed)
+        return make()
 
 
 def choose_sampler(given: Any, has_trials: bool) -> Any:

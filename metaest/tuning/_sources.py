@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from metaest.tuning._configurations import Configurations, Rows, Space
+from metaest.tuning._configurations import Configurations, Rows, Space, is_list_of_numbers
 from metaest.tuning._record import SearchRecord
 from metaest.tuning._trials import merge_distributions
 
@@ -18,6 +19,8 @@ from metaest.tuning._trials import merge_distributions
 _MOST_TRIALS = 300
 #: Of the parameters that either space has, both must have this share.
 _SHARED = 0.5
+#: A list of numbers that spans more is one of magnitudes.
+_MANY_TIMES = 100
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,12 @@ def are_compatible(a: Space, b: Space) -> bool:
     shared = a.keys() & b.keys()
     if len(shared) < _SHARED * len(a.keys() | b.keys()):
         return False
-    return all(merge_distributions(a[name], b[name]) is not None for name in shared)
+    return all(_join(a[name], b[name]) is not None for name in shared)
 
 
 def has_most(space: Space, known: Mapping[str, BaseDistribution]) -> bool:
     """Whether a space has most of the known parameters, with the same meaning."""
-    same = [
-        name in space and merge_distributions(space[name], own) is not None
-        for name, own in known.items()
-    ]
+    same = [name in space and _join(space[name], own) is not None for name, own in known.items()]
     return sum(same) >= _SHARED * len(same)
 
 
@@ -148,9 +148,32 @@ def merge_spaces_of(spaces: Iterable[Space]) -> dict[str, BaseDistribution]:
     merged: dict[str, BaseDistribution] = {}
     for space in spaces:
         for name, own in space.items():
-            both = merge_distributions(merged[name], own) if name in merged else own
+            both = _join(merged[name], own) if name in merged else own
             merged[name] = merged[name] if both is None else both
     return merged
+
+
+def _join(a: Any, b: Any) -> BaseDistribution | None:
+    """Return the distribution that holds two of one meaning, or None.
+
+    Lists of numbers mean the same as their range: C in (0.1, 1, 10) and C from 0.01 to 1000.
+    """
+    merged = merge_distributions(a, b)
+    lists = [own for own in (a, b) if is_list_of_numbers(own)]
+    ranges = [own for own in (a, b) if isinstance(own, FloatDistribution | IntDistribution)]
+    if merged is not None or not lists or len(lists) + len(ranges) < 2:
+        return merged
+    choices = [choice for own in lists for choice in own.choices]
+    low, high = min(choices), max(choices)
+    log = ranges[0].log if ranges else low > 0 and high / low >= _MANY_TIMES
+    for own in ranges:
+        low, high = min(low, own.low), max(high, own.high)
+    if log and low <= 0:
+        return None
+    if not ranges or isinstance(ranges[0], FloatDistribution):
+        return FloatDistribution(low, high, log=log)
+    is_whole = all(float(choice).is_integer() for choice in choices)
+    return IntDistribution(int(low), int(high), log=log) if is_whole else None
 
 
 def is_usable(
