@@ -202,6 +202,19 @@ def _positions(rows: Any, n_rows: int) -> np.ndarray:
     return np.arange(n_rows)[rows if rows.size else rows.astype(int)]
 
 
+def check_int(value: Any, name: str, *, low: int = 1) -> int:
+    """Return an int.
+
+    Raises
+    ------
+    InvalidParameterError
+        If `value` is none, or is below `low`.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
+        raise InvalidParameterError(f"{name} must be an int >= {low}, got {value!r}.")
+    return int(value)
+
+
 def check_int_range(value: Any, name: str, low: int = 1) -> tuple[int, int]:
     """Return ``(low, high)`` of an int or a pair of ints.
 

@@ -69,7 +69,7 @@ class Table:
             series = self._frame.iloc[:, index]
             series = series if rows is None else series.iloc[rows]
             return _texts(series.cat) if self.says_category(index) else np.asarray(series)
-        series = self._frame[:, index]  # polars
+        series = self._frame[:, int(index)]  # polars
         return np.asarray(series.to_numpy() if rows is None else series.to_numpy()[rows])
 
     def says_category(self, index: int) -> bool:

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from metaest import MetaFewShotClassifier
 from metaest.episodes import EpisodeSampler
 from metaest.exceptions import InvalidParameterError
-from metaest.learners import ANIL, Learner, ProtoNet, RidgeHead
+from metaest.learners import ANIL, InContextTransformer, Learner, ProtoNet, RidgeHead, _in_context
 from metaest.nets import MLP, NetSpec
 from metaest.tasks import TaskSet
 from metaest.training import Distillation, MetaState, meta_train, seeded_state
@@ -139,6 +139,15 @@ def test_regression_targets_have_each_ones_own_scale() -> None:
         told = state.learner.predict(module, told, batch.query_x).mean * 2.0 + 3.0
     expected = (own - (told + 1.0) / 5.0).square().mean()
     torch.testing.assert_close(loss(module, batch).detach(), expected)
+
+
+def test_it_is_the_network_that_learns_from_a_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args) -> None:
+        raise AssertionError("companions are not meta-trained")
+
+    monkeypatch.setattr(_in_context, "fit_companions", never)
+    state = meta_train(InContextTransformer(), make_pool(0, 5), distill=teacher(), **SETTINGS)
+    assert state.source == "fit_meta"
 
 
 def test_checkpoints_know_their_teacher() -> None:

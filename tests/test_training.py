@@ -13,14 +13,16 @@ import pytest
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 
+from metaest.datasets import make_sinusoid_tasks
 from metaest.exceptions import (
+    ArchitectureMismatchError,
     CheckpointError,
     EpisodeError,
     InvalidParameterError,
     MetaTrainingWarning,
     TaskError,
 )
-from metaest.learners import MAML, FineTune, ProtoNet, Reptile, RidgeHead
+from metaest.learners import MAML, DeepKernelGP, FineTune, ProtoNet, Reptile, RidgeHead
 from metaest.tasks import TaskSet
 from metaest.training import MetaState, meta_train
 
@@ -299,6 +301,14 @@ def test_checkpoint_of_other_augmentation_is_refused(augment, tmp_path) -> None:
         run(augment)
 
 
+def test_checkpoint_of_another_start_is_refused(tmp_path) -> None:
+    starts = [meta_train(ProtoNet(), make_pool(), random_state=i, **SETTINGS) for i in (1, 2)]
+    run = functools.partial(meta_train, ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
+    assert_same_weights(run(start=starts[0]), run(start=starts[0]))
+    with pytest.raises(CheckpointError, match="other settings or tasks"):
+        run(start=starts[1])
+
+
 def test_corrupt_checkpoint_is_refused(tmp_path) -> None:
     (tmp_path / "meta_training.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"cannot be read.*Delete it"):
@@ -316,11 +326,32 @@ def test_corrupt_checkpoint_is_refused(tmp_path) -> None:
         ({"meta_lr": 0.0}, "meta_lr must be above 0"),
         ({"lr_schedule": "linear"}, "'cosine' or 'constant'"),
         ({"patience": 0}, "patience must be an int >= 1"),
+        ({"n_episodes": (8, 16)}, r"n_episodes must be an int >= 1, got \(8, 16\)"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, or None for no limit; got 0.0"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be above 0"),
     ],
 )
 def test_bad_parameters(changes, message: str) -> None:
     with pytest.raises(InvalidParameterError, match=message):
         meta_train(ProtoNet(), make_pool(), **{**SETTINGS, **changes})
+
+
+def test_learners_that_cannot_learn_the_tasks() -> None:
+    with pytest.raises(InvalidParameterError, match="ProtoNet cannot learn regression tasks"):
+        meta_train(ProtoNet(), make_sinusoid_tasks(5, random_state=0), **SETTINGS)
+    with pytest.raises(InvalidParameterError, match="DeepKernelGP cannot learn classification"):
+        meta_train(DeepKernelGP(), make_pool(), **SETTINGS)
+
+
+def test_a_name_stands_for_its_learner() -> None:
+    one, other = (meta_train(own, make_pool(), **SETTINGS) for own in ("protonet", ProtoNet()))
+    assert_same_weights(one, other)
+
+
+def test_a_start_of_another_network_is_refused() -> None:
+    start = meta_train(RidgeHead(), make_pool(), **SETTINGS)
+    with pytest.raises(ArchitectureMismatchError, match=r"meta-trained with RidgeHead.*ProtoNet"):
+        meta_train(ProtoNet(), make_pool(), start=start, **SETTINGS)
 
 
 def test_tasks_with_other_columns() -> None:

@@ -40,7 +40,8 @@ def run_key(
     if (teaching := settings["teaching"]) is not None:
         parts["distill"] = teaching.fingerprint()
     if (start := settings["start"]) is not None:
-        parts["start"] = dict(start.versions)
+        weights = {name: value.numpy() for name, value in start.weights.items()}
+        parts["start"] = [dict(start.versions), _hash(weights)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 

@@ -90,15 +90,7 @@ class MetaState:
 
     def _build(self, learner: Learner) -> LearnerNet:
         module = learner.build(self.spec, np.random.default_rng(0))
-        wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-        present = {name: tuple(value.shape) for name, value in self.weights.items()}
-        if type(learner) is not type(self.learner) or wanted != present:
-            raise ArchitectureMismatchError(
-                f"the weights were meta-trained with {self.learner!r}, but learner is now "
-                f"{learner!r}, whose network differs (backbone={self.spec.backbone!r}). Set it "
-                "back, or call fit_meta again."
-            )
-        module.load_state_dict(dict(self.weights))
+        load_weights(module, learner, self)
         return module.eval()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,6 +98,25 @@ class MetaState:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def load_weights(module: LearnerNet, learner: Learner, state: MetaState) -> None:
+    """Give a learner's network the weights of a state.
+
+    Raises
+    ------
+    ArchitectureMismatchError
+        If the network has other weights than these.
+    """
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    present = {name: tuple(value.shape) for name, value in state.weights.items()}
+    if type(learner) is not type(state.learner) or wanted != present:
+        raise ArchitectureMismatchError(
+            f"the weights were meta-trained with {state.learner!r}, but learner is now "
+            f"{learner!r}, whose network differs (backbone={state.spec.backbone!r}). Set it "
+            "back, or call fit_meta again."
+        )
+    module.load_state_dict(dict(state.weights))
 
 
 def seeded_state(

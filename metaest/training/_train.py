@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from skorch.callbacks import GradientNormClipping
 
-from metaest._checks import check_int_range
+from metaest._checks import check_int, check_int_range
 from metaest._torch import resolve_device, state_to_cpu
 from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
 from metaest.exceptions import InvalidParameterError, MetaTrainingWarning
-from metaest.learners import Learner
+from metaest.learners import Learner, make_learner
 from metaest.nets import NetSpec
 from metaest.tasks import TaskSet
 from metaest.training._blend import choose_blend
@@ -35,13 +35,13 @@ from metaest.training._key import run_key
 from metaest.training._net import EpisodeNet, EpisodeRounds
 from metaest.training._rows import readable
 from metaest.training._spec import spec_of, target_statistics_of
-from metaest.training._state import MetaState, library_versions
+from metaest.training._state import MetaState, library_versions, load_weights
 
 N_ROUNDS = 20
 
 
 def meta_train(
-    learner: Learner,
+    learner: str | Learner,
     tasks: TaskSet,
     *,
     backbone: Any = "auto",
@@ -77,7 +77,7 @@ def meta_train(
 
     Parameters
     ----------
-    learner : Learner
+    learner : str or Learner
     tasks : TaskSet
         All with the same shape of a row, unless the learner reads any columns.
     backbone : str or callable, default="auto"
@@ -127,6 +127,10 @@ def meta_train(
 
     Raises
     ------
+    InvalidParameterError
+        If the learner cannot learn tasks of this kind, or a number is out of its range.
+    ArchitectureMismatchError
+        If `start` is of another network.
     TaskError
         If the tasks differ in their columns, or have what the learner cannot read.
     EpisodeError
@@ -140,9 +144,10 @@ def meta_train(
         If interrupted (Ctrl-C): the weights of the best finished round are kept. If the loss is
         not finite: the best weights before that are kept.
     """
+    learner = make_learner(learner, tasks.kind)
     tasks, validation_tasks = readable(tasks, validation_tasks, learner)
     own_callbacks = check_callbacks(callbacks)
-    _check(n_episodes, meta_batch_size, meta_lr, lr_schedule, patience)
+    _check(n_episodes, meta_batch_size, meta_lr, lr_schedule, max_grad_norm, patience)
     target_device = resolve_device(device)
     shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
     sampler = EpisodeSampler(tasks, **shape, random_state=random_state)
@@ -152,7 +157,7 @@ def meta_train(
     held_out = _validation_batches(validation_tasks, shape, n_episodes, random_state)
     keep_best = KeepBest(held_out, patience)
     teaching = Distillation.of(distill)
-    loss = None if teaching is None else teaching.wrap(learner, spec, mean, scale)
+    loss = None if teaching is None else teaching.wrap(learner.in_training(), spec, mean, scale)
     run = run_key(learner, spec, tasks, validation_tasks, shape, locals())
     folder = None if checkpoint is None else Path(checkpoint)
     saver = Checkpoint(folder, run, keep_best, rounds)
@@ -161,7 +166,7 @@ def meta_train(
     own = [schedule, RoundTimer(), keep_best, Progress(rounds, keep_best, verbose > 0), *clip]
     module = learner.build(spec, np.random.default_rng(random_state))
     if start is not None:
-        module.load_state_dict(dict(start.weights))
+        load_weights(module, learner, start)
     first = state_to_cpu(module.state_dict())
     net = EpisodeNet(
         module,
@@ -261,18 +266,27 @@ def _warn_if_diverged(net: EpisodeNet) -> None:
 
 
 def _check(
-    n_episodes: int, meta_batch_size: int, meta_lr: float, lr_schedule: str, patience: int | None
+    n_episodes: int,
+    meta_batch_size: int,
+    meta_lr: float,
+    lr_schedule: str,
+    max_grad_norm: float | None,
+    patience: int | None,
 ) -> None:
-    check_int_range(n_episodes, "n_episodes")
-    check_int_range(meta_batch_size, "meta_batch_size")
+    check_int(n_episodes, "n_episodes")
+    check_int(meta_batch_size, "meta_batch_size")
     if not meta_lr > 0:
         raise InvalidParameterError(f"meta_lr must be above 0, got {meta_lr!r}.")
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise InvalidParameterError(
+            f"max_grad_norm must be above 0, or None for no limit; got {max_grad_norm!r}."
+        )
     if lr_schedule not in ("cosine", "constant"):
         raise InvalidParameterError(
             f"lr_schedule must be 'cosine' or 'constant', got {lr_schedule!r}."
         )
     if patience is not None:
-        check_int_range(patience, "patience")
+        check_int(patience, "patience")
 
 
 def _validation_batches(
