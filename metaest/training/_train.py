@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from skorch.callbacks import GradientNormClipping
 
-from metaest._checks import check_int, check_int_range
+from metaest._checks import check_int_range
 from metaest._torch import resolve_device, state_to_cpu
 from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
-from metaest.exceptions import InvalidParameterError, MetaTrainingWarning
+from metaest.exceptions import MetaTrainingWarning
 from metaest.learners import Learner, make_learner
 from metaest.nets import NetSpec
 from metaest.tasks import TaskSet
@@ -34,6 +34,7 @@ from metaest.training._distill import Distillation
 from metaest.training._key import run_key
 from metaest.training._net import EpisodeNet, EpisodeRounds
 from metaest.training._rows import readable
+from metaest.training._settings import check_settings
 from metaest.training._spec import spec_of, target_statistics_of
 from metaest.training._state import MetaState, library_versions, load_weights
 
@@ -147,15 +148,16 @@ def meta_train(
     learner = make_learner(learner, tasks.kind)
     tasks, validation_tasks = readable(tasks, validation_tasks, learner)
     own_callbacks = check_callbacks(callbacks)
-    _check(n_episodes, meta_batch_size, meta_lr, lr_schedule, max_grad_norm, patience)
+    check_settings(n_episodes, meta_batch_size, meta_lr, lr_schedule, max_grad_norm, patience)
     target_device = resolve_device(device)
     shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
     sampler = EpisodeSampler(tasks, **shape, random_state=random_state)
     rounds = EpisodeRounds(sampler, n_episodes, meta_batch_size, N_ROUNDS)
     spec = spec_of(tasks, backbone, standardize and not learner.any_columns)
     mean, scale = target_statistics_of(tasks)
-    held_out = _validation_batches(validation_tasks, shape, n_episodes, random_state)
-    keep_best = KeepBest(held_out, patience)
+    keep_best = KeepBest(
+        _validation_batches(validation_tasks, shape, n_episodes, random_state), patience
+    )
     teaching = Distillation.of(distill)
     loss = None if teaching is None else teaching.wrap(learner.in_training(), spec, mean, scale)
     run = run_key(learner, spec, tasks, validation_tasks, shape, locals())
@@ -263,30 +265,6 @@ def _warn_if_diverged(net: EpisodeNet) -> None:
             MetaTrainingWarning,
             stacklevel=4,
         )
-
-
-def _check(
-    n_episodes: int,
-    meta_batch_size: int,
-    meta_lr: float,
-    lr_schedule: str,
-    max_grad_norm: float | None,
-    patience: int | None,
-) -> None:
-    check_int(n_episodes, "n_episodes")
-    check_int(meta_batch_size, "meta_batch_size")
-    if not meta_lr > 0:
-        raise InvalidParameterError(f"meta_lr must be above 0, got {meta_lr!r}.")
-    if max_grad_norm is not None and not max_grad_norm > 0:
-        raise InvalidParameterError(
-            f"max_grad_norm must be above 0, or None for no limit; got {max_grad_norm!r}."
-        )
-    if lr_schedule not in ("cosine", "constant"):
-        raise InvalidParameterError(
-            f"lr_schedule must be 'cosine' or 'constant', got {lr_schedule!r}."
-        )
-    if patience is not None:
-        check_int(patience, "patience")
 
 
 def _validation_batches(

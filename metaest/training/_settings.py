@@ -1,0 +1,31 @@
+"""Checks of the settings of meta-training."""
+
+from __future__ import annotations
+
+from metaest._checks import check_int
+from metaest.exceptions import InvalidParameterError
+
+
+def check_settings(
+    n_episodes: int,
+    meta_batch_size: int,
+    meta_lr: float,
+    lr_schedule: str,
+    max_grad_norm: float | None,
+    patience: int | None,
+) -> None:
+    """Raise InvalidParameterError for a setting of meta-training that is out of its range."""
+    check_int(n_episodes, "n_episodes")
+    check_int(meta_batch_size, "meta_batch_size")
+    if not meta_lr > 0:
+        raise InvalidParameterError(f"meta_lr must be above 0, got {meta_lr!r}.")
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise InvalidParameterError(
+            f"max_grad_norm must be above 0, or None for no limit; got {max_grad_norm!r}."
+        )
+    if lr_schedule not in ("cosine", "constant"):
+        raise InvalidParameterError(
+            f"lr_schedule must be 'cosine' or 'constant', got {lr_schedule!r}."
+        )
+    if patience is not None:
+        check_int(patience, "patience")
