@@ -17,7 +17,7 @@ from metaest._checks import check_int_range
 from metaest._torch import resolve_device, state_to_cpu
 from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
 from metaest.exceptions import MetaTrainingWarning
-from metaest.learners import Learner, make_learner
+from metaest.learners import Learner, LearnerNet, make_learner
 from metaest.nets import NetSpec
 from metaest.tasks import TaskSet
 from metaest.training._blend import choose_blend
@@ -166,9 +166,7 @@ def meta_train(
     clip = [] if max_grad_norm is None else [GradientNormClipping(max_grad_norm)]
     schedule = Schedule(lr_schedule, meta_lr, rounds.n_steps)
     own = [schedule, RoundTimer(), keep_best, Progress(rounds, keep_best, verbose > 0), *clip]
-    module = learner.build(spec, np.random.default_rng(random_state))
-    if start is not None:
-        load_weights(module, learner, start)
+    module = _build(learner, spec, start, random_state)
     first = state_to_cpu(module.state_dict())
     net = EpisodeNet(
         module,
@@ -187,6 +185,16 @@ def meta_train(
     _warn_if_diverged(net)
     weights = _settle(net, keep_best, first, blend_with_start)
     return _collect(net, learner, spec, weights, tasks.feature_names)
+
+
+def _build(
+    learner: Learner, spec: NetSpec, start: MetaState | None, random_state: int
+) -> LearnerNet:
+    """Return the network with the weights that meta-training starts from."""
+    module = learner.build(spec, np.random.default_rng(random_state))
+    if start is not None:
+        load_weights(module, learner, start)
+    return module
 
 
 def _settle(
