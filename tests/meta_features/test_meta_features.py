@@ -190,3 +190,21 @@ def test_fingerprint_knows_contents() -> None:
     changed.iloc[3, 2] += 0.1
     assert fingerprint(changed, y) != same
     assert fingerprint(X, (y + 1) % 3) != same
+
+
+def test_polars_frames_count_as_pandas_ones() -> None:
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    rng, y = np.random.default_rng(0), np.repeat([0, 1], 30)
+    columns = {
+        "number": [float(value) for value in rng.normal(size=60)],
+        "text": [str(value) for value in rng.choice(["x", "y"], size=60)],
+        "truth": [bool(value) for value in rng.random(60) < 0.5],
+    }
+    columns["text"][3] = None
+    frame = polars.DataFrame(columns)
+    coded = frame.with_columns(polars.col("text").cast(polars.Categorical))
+    expected, *found = MetaFeatures().fit_transform(
+        [(X, y) for X in (pd.DataFrame(columns), frame, coded)]
+    )
+    for own in found:
+        np.testing.assert_array_equal(own, expected)
