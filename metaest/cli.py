@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from metaest import __version__
-from metaest.exceptions import MetaestError
+from metaest.exceptions import DatasetError, MetaestError
 
 __all__ = ["main"]
 
@@ -24,13 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _make_parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        status = int(options.run(options))
+        print(end="", flush=True)  # a reader that left is noticed here, not at exit
+        return status
     except MetaestError as error:
         print(f"metaest: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("metaest: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader left, such as head; what is left goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -102,6 +109,13 @@ def _separator(text: str) -> str:
     return text
 
 
+def _check_exists(file: str) -> None:
+    try:
+        Path(file).expanduser().stat()
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read as a CSV file: {error.strerror}") from error
+
+
 def _run_demo(options: argparse.Namespace) -> int:
     from metaest.demo import run_demo
 
@@ -114,6 +128,7 @@ def _run_demo(options: argparse.Namespace) -> int:
 
 
 def _run_suggest(options: argparse.Namespace) -> int:
+    _check_exists(options.file)  # before the imports, which take seconds
     from metaest.tuning._suggest import MODELS, suggest
     from metaest.tuning._suggestion import format_suggestions
     from metaest.tuning._table_file import read_table

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,34 @@ def test_the_picture_is_where_the_demo_says(
     assert main(["demo", "--quiet", "--picture", given]) == 0
     assert f"Picture: {written}" in capsys.readouterr().out
     assert [path.name for path in small_demo.iterdir()] == [written]
+
+
+def test_a_reader_that_left_is_no_error() -> None:
+    code = (
+        "import sys, types\n"
+        "from metaest.cli import main\n"
+        "fake = types.SimpleNamespace(run_demo=lambda *args, **kwargs: print('the table'))\n"
+        "sys.modules['metaest.demo'] = fake\n"
+        "sys.exit(main(['demo']))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.stderr == b""
+    assert done.returncode == 141
+
+
+def test_a_file_that_is_not_there_costs_no_imports(tmp_path: Path) -> None:
+    arguments = ["suggest", str(tmp_path / "data.csv"), "--target", "y"]
+    code = (
+        "import sys\n"
+        "from metaest.cli import main\n"
+        f"assert main({arguments}) == 2\n"
+        "assert not {'torch', 'sklearn', 'optuna', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "data.csv cannot be read as a CSV file: No such file" in done.stderr
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ import metaest
 
 HEAVY = ["torch", "sklearn", "skorch", "optuna", "openml", "numpy", "pandas", "matplotlib"]
 SUBMODULES = sorted(metaest._SUBMODULES)
+ROOT = Path(__file__).parents[1]
 
 
 def _run(code: str) -> str:
@@ -61,6 +65,25 @@ def test_all_of_a_submodule_resolves(name: str) -> None:
     module = importlib.import_module(f"metaest.{name}")
     missing = [public for public in module.__all__ if not hasattr(module, public)]
     assert missing == []
+
+
+def test_the_submodules_are_those_of_the_api_reference() -> None:
+    text = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    modules = text.split("\nModules\n")[1]
+    listed = set(re.findall(r"^   (\w+)$", modules, re.MULTILINE))
+    # Modules whose classes have a section of their own.
+    listed |= set(re.findall(r"^\.\. currentmodule:: metaest\.(\w+)$", text, re.MULTILINE))
+    assert listed == metaest._SUBMODULES
+
+
+def test_the_install_page_has_all_extras() -> None:
+    text = (ROOT / "docs" / "install.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^   \* - ``(\w+)``$", text, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (everything,) = project["optional-dependencies"]["all"]
+    extras = re.fullmatch(r"metaest\[(.+)\]", everything)
+    assert extras is not None
+    assert sorted(listed) == sorted([*extras[1].split(","), "all"])
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from metaest.episodes import EpisodeBatch, Support
+from metaest.exceptions import InvalidParameterError
 from metaest.learners import LearnerNet, ProtoNet, State
 from metaest.testing import check_learner, check_learning, learner_checks
 
@@ -77,6 +78,25 @@ def test_expected_failures() -> None:
     assert "check_learning[classification]" in passed
     with pytest.raises(AssertionError, match="should fail: prototypes are constants"):
         check_learner(ProtoNet(), expected_failures=reason)
+
+
+def test_expected_failures_of_one_kind() -> None:
+    name = "check_meta_gradient_is_the_derivative[classification]"
+    passed = check_learner(StopsGradients(), expected_failures={name: "constants"})
+    assert name not in passed
+    assert "check_learning[classification]" in passed
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("check_meta_gradient_is_a_derivative", "check_meta_gradient_is_the_derivative"),
+        ("check_learning[clasification]", r"check_learning\[classification\]"),
+    ],
+)
+def test_expected_failures_that_are_no_checks(name: str, close: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"expected_failures .* Did you mean '{close}'"):
+        check_learner(ProtoNet(), expected_failures={name: "by design"})
 
 
 def test_settings_of_the_learning_check() -> None:

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -146,6 +147,30 @@ def test_losses_that_are_not_finite() -> None:
 def test_numbers_too_small() -> None:
     with pytest.raises(InvalidParameterError, match="unroll must be"):
         train_optimizer(quadratics, unroll=0)
+    with pytest.raises(InvalidParameterError, match=r"n_steps must be an int >= 1, got \(1, 2\)"):
+        train_optimizer(quadratics, n_steps=(1, 2))
+    with pytest.raises(InvalidParameterError, match="random_state must be an int >= 0, got None"):
+        train_optimizer(quadratics, random_state=None)
+
+
+def test_seeds_of_numpy() -> None:
+    settings = {"n_problems": 1, "n_steps": 4}
+    rules = [train_optimizer(quadratics, random_state=s, **settings) for s in (1, np.int64(1))]
+    assert_equal(*rules)
+
+
+def test_problems_in_double_precision() -> None:
+    def parabolas(dtype: torch.dtype, generator: torch.Generator):
+        goals = torch.randn(8, 3, generator=generator).to(dtype)
+        start = {"x": torch.zeros(8, 3, dtype=dtype)}
+        return start, lambda p: (p["x"] - goals).square().sum(1)
+
+    single, double = (
+        train_optimizer(partial(parabolas, dtype), n_problems=2, n_steps=6, unroll=3)
+        for dtype in (torch.float32, torch.float64)
+    )
+    for one, other in zip(single.parameters(), double.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------ optimizer

@@ -115,6 +115,11 @@ def test_bad_input() -> None:
         TaskSet.from_unlabeled(ROWS, augment=None)
     with pytest.raises(InvalidParameterError, match="n_copies"):
         TaskSet.from_unlabeled(ROWS, n_copies=1)
+    for method in ("umtra", "cactus"):
+        with pytest.raises(InvalidParameterError, match=r"augment must be .* got 'foo'"):
+            TaskSet.from_unlabeled(ROWS, method=method, augment="foo")
+        with pytest.raises(InvalidParameterError, match=r"random_state must be an int >= 0, got"):
+            TaskSet.from_unlabeled(ROWS, method=method, random_state=1.5)
     with pytest.raises(TaskError, match="classes cannot be made of one row"):
         TaskSet.from_unlabeled(ROWS[:1])
     with pytest.raises(TaskError, match="NaN"):
@@ -125,6 +130,30 @@ def test_bad_input() -> None:
         TaskSet.from_unlabeled(ROWS, method="cactus", n_clusters=4, min_rows=50)
     with pytest.raises(TaskError, match="X and features differ in length: 60 rows, 9 rows"):
         TaskSet.from_unlabeled(ROWS, method="cactus", features=np.ones((9, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_copies", 2.0, r"n_copies must be an int >= 2, got 2\.0\."),
+        ("n_clusters", (2, 4), r"n_clusters must be an int >= 2, got \(2, 4\)\."),
+        ("n_partitions", (1, 2), r"n_partitions must be an int >= 1, got \(1, 2\)\."),
+        ("min_rows", (1, 2), r"min_rows must be an int >= 1, got \(1, 2\)\."),
+    ],
+)
+def test_numbers_are_no_ranges(name: str, value: object, message: str) -> None:
+    method = "umtra" if name == "n_copies" else "cactus"
+    with pytest.raises(InvalidParameterError, match=message):
+        TaskSet.from_unlabeled(ROWS, method=method, **{name: value})
+
+
+@pytest.mark.parametrize("method", ["umtra", "cactus"])
+def test_seeds_of_numpy(method: str) -> None:
+    settings = {"method": method} | ({"min_rows": 5} if method == "cactus" else {})
+    first, second = (
+        TaskSet.from_unlabeled(ROWS, random_state=seed, **settings) for seed in (3, np.int64(3))
+    )
+    assert first.fingerprint() == second.fingerprint()
 
 
 def test_corruption_takes_values_of_the_same_column() -> None:

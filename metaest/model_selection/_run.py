@@ -63,7 +63,9 @@ def run_chunk(
         Whether an error stops everything; otherwise it is kept in the result.
     """
     start = time.perf_counter()
-    outputs = _predict_all(estimator, X, y, episodes, raises=raises) if fast else None
+    outputs, failure = None, None
+    if fast:
+        outputs, failure = _predict_all(estimator, X, y, episodes, raises)
     shared_time = (time.perf_counter() - start) / len(episodes)
     tags = get_tags(estimator)
     is_plain = isinstance(X, np.ndarray) and isinstance(y, np.ndarray)
@@ -95,20 +97,25 @@ def run_chunk(
             continue
         score_time = time.perf_counter() - start - fit_time
         results.append(EpisodeResult(scores, shared_time + fit_time, score_time))
+    if failure is not None:  # though no episode fails by itself
+        last = first + len(episodes) - 1
+        failure.add_note(f"This was in episodes {first} to {last} of {name!r}, adapted at once.")
+        raise failure
     return results
 
 
 def _predict_all(
-    estimator: Any, X: Any, y: Any, episodes: Sequence[Episode], *, raises: bool
-) -> Sequence[Any] | None:
-    """Return the outputs for all episodes, or None where that failed and each is to be tried."""
+    estimator: Any, X: Any, y: Any, episodes: Sequence[Episode], raises: bool
+) -> tuple[list[Any] | None, Exception | None]:
+    """Return the outputs for all episodes, or None where that failed and each is to be tried.
+
+    The error comes beside them if it is to be raised in the end: the single episode that fails
+    is known only after the tries.
+    """
     try:
-        outputs = estimator.predict_episodes(X, y, episodes)
-    except Exception:
-        if raises:
-            raise
-        return None
-    return list(outputs)
+        return list(estimator.predict_episodes(X, y, episodes)), None
+    except Exception as error:
+        return None, error if raises else None
 
 
 def _as_scores(result: Any, metric: str) -> dict[str, float]:

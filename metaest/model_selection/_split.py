@@ -159,7 +159,7 @@ class EpisodicSplit(BaseShuffleSplit):
             for where, rows in parts:
                 shape.check_rows(len(rows), where)
             return [_Rows(rows) for _, rows in parts]
-        strict = len(parts) == 1
+        strict = groups is None
         return [self._class_rows(shape, y, rows, where, strict) for where, rows in parts]
 
     def _class_rows(
@@ -167,7 +167,8 @@ class EpisodicSplit(BaseShuffleSplit):
     ) -> _Rows:
         classes, codes = np.unique(y[rows], return_inverse=True)
         if len(classes) < 2:
-            remedy = "Pass more classes" if strict else "Drop its rows"
+            is_all = len(rows) == len(y)
+            remedy = "Pass more classes" if is_all else "Drop its rows"
             raise TaskError(
                 f"{where} has one class ({classes[0]!s}); classification needs at least 2. "
                 f"{remedy}, or kind='regression' if y is a number to predict."

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
-from metaest._checks import check_int_range, check_rows, feature_names_of
+from metaest._checks import check_int, check_rows, feature_names_of
 from metaest._torch import as_float_tensor
 from metaest.augment import RandomCorruption, RandomWarp
 from metaest.exceptions import InvalidParameterError, TaskError
@@ -91,6 +91,7 @@ class UnlabeledMixin:
         X = check_rows(X, "the table")
         if len(X) < 2:
             raise TaskError("classes cannot be made of one row; pass many rows.")
+        random_state = check_int(random_state, "random_state", low=0)
         change = resolve_augment(augment, method, X)
         if change is not None and method == "umtra":
             tasks = [make_augmented_classes(X, change, n_copies, random_state)]
@@ -118,6 +119,10 @@ def resolve_augment(
             "method='umtra' makes classes of a row and its augmented copies, so augment must be a "
             'function augment(x, generator) -> x or "auto"; got None.'
         )
+    if augment is not None and not callable(augment):
+        raise InvalidParameterError(
+            f'augment must be a function augment(x, generator) -> x or "auto", got {augment!r}.'
+        )
     return augment
 
 
@@ -128,7 +133,7 @@ def make_augmented_classes(
 
     The copies are made once, so that held-out classes have them, too, where nothing augments.
     """
-    check_int_range(n_copies, "n_copies", low=2)
+    n_copies = check_int(n_copies, "n_copies", low=2)
     rows = as_float_tensor(X)
     generator = torch.Generator().manual_seed(random_state)
     copies = [rows, *(augment(rows, generator) for _ in range(n_copies - 1))]
@@ -148,11 +153,11 @@ def make_clustered_tasks(
 
     The first clusters the features as they are, each other one scales their axes at random.
     """
-    check_int_range(n_partitions, "n_partitions")
-    check_int_range(min_rows, "min_rows")
+    check_int(n_partitions, "n_partitions")
+    check_int(min_rows, "min_rows")
     if n_clusters is None:
         n_clusters = min(_MOST_CLUSTERS, max(2, len(X) // _ROWS_PER_CLUSTER))
-    check_int_range(n_clusters, "n_clusters", low=2)
+    n_clusters = check_int(n_clusters, "n_clusters", low=2)
     n_distinct = len(np.unique(features, axis=0))
     if n_clusters > n_distinct:
         raise TaskError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from unittest import SkipTest
 
 from metaest._checks import Kind
+from metaest.exceptions import InvalidParameterError, did_you_mean
 from metaest.learners import Learner
 from metaest.testing import _invariance, _learning, _manners
 
@@ -81,7 +82,8 @@ def check_learner(
     expected_failures : mapping of str to str, default=None
         Names of checks that this learner fails by design, with the reason; one that passes
         nevertheless is an error. First-order methods, for instance, fail
-        ``check_meta_gradient_is_the_derivative``.
+        ``check_meta_gradient_is_the_derivative``. A name with its kind of task, such as
+        ``check_learning[regression]``, is for that kind only.
 
     Returns
     -------
@@ -92,6 +94,8 @@ def check_learner(
     ------
     AssertionError
         On the first check that fails, with its name.
+    InvalidParameterError
+        If `expected_failures` names a check that this learner does not have.
 
     Examples
     --------
@@ -101,10 +105,12 @@ def check_learner(
     >>> "check_padding_changes_nothing[classification]" in passed
     True
     """
+    checks = dict(learner_checks(learner))
     expected = dict(expected_failures or {})
+    _check_names(expected, checks)
     passed = []
-    for name, check in learner_checks(learner):
-        reason = expected.get(name.partition("[")[0])
+    for name, check in checks.items():
+        reason = expected.get(name, expected.get(_without_kind(name)))
         try:
             check()
         except SkipTest:
@@ -117,3 +123,17 @@ def check_learner(
             raise AssertionError(f"{name} passed for {learner!r}, but should fail: {reason}")
         passed.append(name)
     return passed
+
+
+def _check_names(expected: Iterable[str], checks: Iterable[str]) -> None:
+    known = {name for check in checks for name in (check, _without_kind(check))}
+    for name in expected:
+        if name not in known:
+            raise InvalidParameterError(
+                "expected_failures must name checks of this learner, with or without the kind of "
+                f"task in brackets, got {name!r}.{did_you_mean(name, known)}"
+            )
+
+
+def _without_kind(name: str) -> str:
+    return name.partition("[")[0]

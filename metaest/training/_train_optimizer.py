@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from metaest._checks import check_int_range
+from metaest._checks import check_int
 from metaest._torch import local_seed
 from metaest.exceptions import InvalidParameterError
 from metaest.nets import CoordinatewiseLSTM
@@ -84,7 +84,8 @@ def train_optimizer(
     >>> rule = train_optimizer(parabolas, n_problems=2, n_steps=10, unroll=5)
     """
     for name, value in {"n_problems": n_problems, "n_steps": n_steps, "unroll": unroll}.items():
-        check_int_range(value, name)
+        check_int(value, name)
+    random_state = check_int(random_state, "random_state", low=0)
     with local_seed(random_state):
         rule = CoordinatewiseLSTM(hidden_size)
     generator = torch.Generator().manual_seed(random_state)
@@ -113,6 +114,7 @@ def _unrolled(
     steps: int,
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor | None]]:
     """Take steps; return their mean loss beside the first one, and where they lead, detached."""
+    dtype = rule.out.weight.dtype  # the parameters may have another
     current = {k: p.detach().requires_grad_() for k, p in parameters.items()}
     memory = {k: None if h is None else h.detach() for k, h in hidden.items()}
     losses = loss_of(current)
@@ -121,8 +123,8 @@ def _unrolled(
     for _ in range(steps):
         gradients = torch.autograd.grad(losses.sum(), list(current.values()), retain_graph=True)
         for name, gradient in zip(current, gradients, strict=True):
-            update, memory[name] = rule(gradient, memory[name])
-            current[name] = current[name] + update
+            update, memory[name] = rule(gradient.to(dtype), memory[name])
+            current[name] = current[name] + update.to(gradient.dtype)
         losses = loss_of(current)
         path.append(losses.mean())
     loss = torch.stack(path).mean() / scale

@@ -136,3 +136,35 @@ def test_an_episode_that_fails_does_not_take_its_chunk_along(blobs, cv):
         result = cross_validate_episodes(Picky(), X, y, cv=cv, error_score=np.nan)
     failed = [0 in y[support] for support, _ in cv.split(X, y)]
     assert np.isnan(result.scores["Picky"]["accuracy"]).tolist() == failed
+
+
+class FailsTogether(FastNearestMean):
+    """Cannot adapt episodes at once, nor an episode with class 0 unless that is allowed."""
+
+    def __init__(self, allowed=False):
+        self.allowed = allowed
+
+    def fit(self, X, y):
+        if 0 in y and not self.allowed:
+            raise RuntimeError("no class 0, please")
+        return super().fit(X, y)
+
+    def predict_episodes(self, X, y, episodes):
+        raise RuntimeError("too many at once")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_error_tells_the_episode(blobs, fast):
+    X, y = blobs
+    rows = [np.flatnonzero(y == c) for c in range(3)]
+    pairs = [(np.r_[rows[a][:2], rows[b][:2]], rows[b][2:]) for a, b in [(1, 2), (2, 1), (0, 1)]]
+    with pytest.raises(RuntimeError, match="no class 0") as failed:
+        cross_validate_episodes(FailsTogether(), X, y, cv=pairs, fast=fast)
+    assert failed.value.__notes__ == ["This was episode 2 of estimator 'FailsTogether'."]
+
+
+def test_an_error_of_all_at_once_stays_an_error(blobs, cv):
+    with pytest.raises(RuntimeError, match="too many at once") as failed:
+        cross_validate_episodes(FailsTogether(allowed=True), *blobs, cv=cv)
+    (note,) = failed.value.__notes__
+    assert note == "This was in episodes 0 to 49 of 'FailsTogether', adapted at once."

@@ -114,6 +114,14 @@ def test_a_group_with_fewer_classes_gives_all_of_them():
     assert ways == {2, 3}
 
 
+def test_a_single_group_with_fewer_classes_gives_all_of_them():
+    few = Y[: 2 * N_EACH]
+    drawn = episodes(y=few, groups=np.zeros(len(few), int))
+    assert {len(np.unique(few[s])) for s, _ in drawn} == {2}
+    with pytest.raises(EpisodeError, match="asks for 3 classes, but the table has 2"):
+        episodes(y=few)
+
+
 def test_regression_episodes_are_rows_of_one_group_or_of_all():
     y = np.random.default_rng(0).normal(size=60)
     groups = np.repeat([1, 2, 3], 20)
@@ -189,6 +197,7 @@ BAD = [
     ({"groups": [1, 2]}, TaskError, r"one entry per row: expected 96, got 2"),
     ({"groups": np.zeros((96, 2))}, TaskError, r"groups must be one-dimensional"),
     ({"groups": Y}, TaskError, r"group class 0 has one class"),
+    ({"y": Y[:N_EACH], "groups": [1] * N_EACH}, TaskError, r"group 1 has one class.*Pass more"),
     ({"n_ways": 1}, InvalidParameterError, r"n_ways must be an int >= 2"),
     ({"n_shots": 0}, InvalidParameterError, r"n_shots must be an int >= 1"),
     ({"n_queries": (5, 2)}, InvalidParameterError, r"n_queries must be .* ascending"),
