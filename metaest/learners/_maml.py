@@ -14,7 +14,8 @@ from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, query_losses
 from metaest.learners._constraints import COUNT, RATE
 from metaest.learners._head import add_head, apply_network, default_rate, start_network
-from metaest.learners._inner import Rates, last, network_path
+from metaest.learners._inner import Rates, network_path
+from metaest.learners._settle import settle
 from metaest.nets import NetSpec
 
 
@@ -29,7 +30,8 @@ class MAML(Learner):
 
     The head must serve any number of ways, so all classes start alike: at zero (a start shared
     by all classes cancels in the softmax), or at the prototypes. From zero the first step moves
-    the head alone (the body's gradient is zero), so use at least 2 steps.
+    the head alone (the body's gradient is zero), so use at least 2 steps. `fit` shortens steps
+    that end with a higher support loss than they began.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ class MAML(Learner):
             module.inner_rates = nn.Parameter(rates if n_steps == 1 else rates.repeat(n_steps, 1))
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
-        return last(self._path(module, support))
+        return settle(module, self._path(module, support), support)
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
         return apply_network(module, state, query_x, state.get("class_mask"))

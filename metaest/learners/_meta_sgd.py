@@ -13,7 +13,8 @@ from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import COUNT, RATE
 from metaest.learners._head import add_head, apply_network, default_rate, start_network
-from metaest.learners._inner import last, network_path
+from metaest.learners._inner import network_path
+from metaest.learners._settle import settle
 from metaest.nets import NetSpec
 
 
@@ -28,7 +29,7 @@ class MetaSGD(Learner):
     As in the paper a rate is a free number, which may become negative; all start alike, at
     `inner_lr`. A classification head has no weights of its own (see
     :class:`~metaest.learners.MAML`): there each feature has one rate, shared by all classes, and
-    the bias has one.
+    the bias has one. `fit` shortens steps that end with a higher support loss than they began.
 
     Parameters
     ----------
@@ -91,7 +92,8 @@ class MetaSGD(Learner):
         start = start_network(module, support, self.head)
         rates = dict(zip(start, module.inner_rates, strict=True))
         steps, first_order = self.inner_steps, self.first_order
-        return last(network_path(module, start, support, rates, steps, first_order=first_order))
+        path = network_path(module, start, support, rates, steps, first_order=first_order)
+        return settle(module, path, support)
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
         return apply_network(module, state, query_x, state.get("class_mask"))
