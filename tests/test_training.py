@@ -287,18 +287,37 @@ def _times(factor: float) -> Callable:
     return lambda x, generator: factor * x
 
 
+class _Times:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def augment(self, x, generator):
+        return self.factor * x
+
+
+def _partial(factor: float) -> Callable:
+    return functools.partial(lambda x, generator, by: by * x, by=factor)
+
+
 @pytest.mark.parametrize(
-    "augment", [None, _times(1.5), lambda x, generator: x + 1], ids=["none", "value", "code"]
+    ("one", "same", "other"),
+    [
+        (_times(2.0), _times(2.0), None),
+        (_times(2.0), _times(2.0), _times(1.5)),
+        (_times(2.0), _times(2.0), lambda x, generator: x + 1),
+        (_Times(2.0).augment, _Times(2.0).augment, _Times(1.5).augment),
+        (_partial(2.0), _partial(2.0), _partial(1.5)),
+    ],
+    ids=["none", "value", "code", "method", "partial"],
 )
-def test_checkpoint_of_other_augmentation_is_refused(augment, tmp_path) -> None:
+def test_checkpoint_of_other_augmentation_is_refused(one, same, other, tmp_path) -> None:
     def run(augment) -> MetaState:
         tasks = TaskSet([*make_pool()], augment=augment)
         return meta_train(ProtoNet(), tasks, checkpoint=tmp_path, **SETTINGS)
 
-    first = run(_times(2.0))
-    assert_same_weights(first, run(_times(2.0)))
+    assert_same_weights(run(one), run(same))
     with pytest.raises(CheckpointError, match="other settings or tasks"):
-        run(augment)
+        run(other)
 
 
 def test_checkpoint_of_another_start_is_refused(tmp_path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch, check_random_state
 
+from metaest._checks import check_int
 from metaest.exceptions import InvalidParameterError
 from metaest.tasks import Task, TaskSet
 
@@ -67,8 +68,8 @@ def make_sinusoid_tasks(
     >>> tasks[0].name
     '2.79 sin(x - 1.71)'
     """
-    _check_count(n_tasks, "n_tasks")
-    _check_count(n_rows, "n_rows")
+    check_int(n_tasks, "n_tasks")
+    check_int(n_rows, "n_rows")
     for name, pair in (("amplitude", amplitude), ("phase", phase), ("x_range", x_range)):
         _check_ascending(pair, name)
     if noise < 0:
@@ -162,11 +163,6 @@ def _held_out_digits(test_classes: int | Iterable[int], rng: np.random.RandomSta
             f"{test_classes!r}."
         )
     return digits
-
-
-def _check_count(value: Any, name: str) -> None:
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidParameterError(f"{name} must be an int >= 1, got {value!r}.")
 
 
 def _check_ascending(pair: Any, name: str) -> None:

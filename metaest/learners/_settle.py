@@ -37,6 +37,11 @@ def settle(module: LearnerNet, path: Iterator[State], support: Support) -> State
     Returns
     -------
     dict of Tensor, each of shape (B, ...)
+
+    References
+    ----------
+    Armijo, Minimization of functions having Lipschitz continuous first partial derivatives, Pacific
+    Journal of Mathematics 1966 (halving). None of the learners' papers does so.
     """
     first = next(path)
     end = last(chain([first], path))

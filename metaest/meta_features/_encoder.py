@@ -14,7 +14,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from metaest._checks import check_int_range
+from metaest._checks import check_int
 from metaest._torch import draw_seed, resolve_device
 from metaest.exceptions import FileFormatError, InvalidParameterError, TaskError
 from metaest.meta_features._base import DatasetTransformer
@@ -253,10 +253,7 @@ class DatasetEncoder(DatasetTransformer, BaseEstimator):
 
     def _check_parameters(self) -> None:
         for name, low in (("n_components", 2), ("n_steps", 0)):
-            value = getattr(self, name)
-            if isinstance(value, (tuple, list)):
-                raise InvalidParameterError(f"{name} must be an int, got {value!r}.")
-            check_int_range(value, name, low)
+            check_int(getattr(self, name), name, low=low)
         weight: Any = self.surface_weight
         if not isinstance(weight, Real) or not 0 <= float(weight) <= 1:
             raise InvalidParameterError(

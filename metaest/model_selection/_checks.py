@@ -9,19 +9,6 @@ import numpy as np
 from metaest.exceptions import InvalidParameterError, TaskError
 
 
-def check_count(value: Any, name: str, low: int = 1) -> int:
-    """Return an int of at least `low`.
-
-    Raises
-    ------
-    InvalidParameterError
-        If it is none.
-    """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
-        raise InvalidParameterError(f"{name} must be an int >= {low}, got {value!r}.")
-    return int(value)
-
-
 def check_seed(random_state: Any) -> None:
     """Raise InvalidParameterError unless this is what scikit-learn takes as ``random_state``."""
     if random_state is None or isinstance(random_state, np.random.RandomState):

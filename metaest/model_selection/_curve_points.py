@@ -8,9 +8,10 @@ from typing import Any
 
 from sklearn.base import is_regressor
 
+from metaest._checks import check_int
 from metaest._torch import draw_seed
 from metaest.exceptions import InvalidParameterError, did_you_mean
-from metaest.model_selection._checks import check_count, check_seed
+from metaest.model_selection._checks import check_seed
 from metaest.model_selection._estimate import Estimate
 from metaest.model_selection._scoring import Scoring
 from metaest.model_selection._split import EpisodicSplit
@@ -82,7 +83,7 @@ def check_values(values: Any, name: str, low: int) -> list[int]:
     items = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
     if not items:
         raise InvalidParameterError(f"{name} must be some ints, such as (1, 5), got {values!r}.")
-    return sorted({check_count(value, f"each of {name}", low) for value in items})
+    return sorted({check_int(value, f"each of {name}", low=low) for value in items})
 
 
 def with_seed(cv: Any, estimators: Mapping[str, Any]) -> EpisodicSplit:

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from sklearn.model_selection import BaseShuffleSplit
 
-from metaest._checks import Kind, check_groups, check_targets, find_kind
+from metaest._checks import Kind, check_groups, check_int, check_targets, find_kind
 from metaest._torch import draw_seed
 from metaest.episodes import EpisodeShape, IntRange, group_rows
 from metaest.exceptions import EpisodeError, TaskError
-from metaest.model_selection._checks import check_count, check_seed, count_rows
+from metaest.model_selection._checks import check_seed, count_rows
 
 __all__ = ["EpisodicSplit"]
 
@@ -140,7 +140,7 @@ class EpisodicSplit(BaseShuffleSplit):
         X, y, groups
             Ignored.
         """
-        return check_count(self.n_episodes, "n_episodes")
+        return check_int(self.n_episodes, "n_episodes")
 
     def _find_tasks(self, shape: EpisodeShape, X: Any, y: Any, groups: Any) -> list[_Rows]:
         """Return the rows of each task, checked to give such episodes."""

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 
-from metaest._checks import check_groups, check_targets, find_kind
+from metaest._checks import check_groups, check_int, check_targets, find_kind
 from metaest._torch import draw_seed
 from metaest.exceptions import EpisodeError, TaskError
-from metaest.model_selection._checks import check_count, check_seed, count_rows
+from metaest.model_selection._checks import check_seed, count_rows
 
 __all__ = ["TaskSplit"]
 
@@ -101,7 +101,7 @@ class TaskSplit(BaseCrossValidator):
         X, y, groups
             Ignored.
         """
-        return check_count(self.n_splits, "n_splits", low=2)
+        return check_int(self.n_splits, "n_splits", low=2)
 
     def _check_tasks(self, n_splits: int, X: Any, y: Any, groups: Any) -> np.ndarray:
         """Return the number of each row's task, shape (n_rows,)."""

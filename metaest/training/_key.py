@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import pickle
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import joblib
@@ -54,6 +55,11 @@ def _name_of(part: Any) -> Any:
         given = [*(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values(), *cells]
         known = [_text_of(v.__code__) if isinstance(v, FunctionType) else _hash(v) for v in given]
         return [part.__qualname__, _text_of(part.__code__), known]
+    if isinstance(part, MethodType):
+        return [_name_of(part.__func__), _hash(part.__self__)]
+    if isinstance(part, functools.partial):
+        values = [*part.args, *sorted(part.keywords.items())]
+        return [_name_of(part.func), [_hash(value) for value in values]]
     name = getattr(part, "__qualname__", None)
     return name if isinstance(name, str) else _hash(part)
 

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from metaest._checks import check_int_range
+from metaest._checks import check_int
 from metaest.exceptions import InvalidParameterError
 from metaest.tuning._configurations import Configurations, fit_into
 from metaest.tuning._description import describe_data
@@ -115,9 +115,8 @@ class MetaSampler(BaseSampler):
                 "meta_features and X, y were both given; give one of them: the meta-features are "
                 "computed from X and y."
             )
-        for name, value in (("n_portfolio", n_portfolio), ("n_random", n_random)):
-            if check_int_range(value, name) != (value, value):
-                raise InvalidParameterError(f"{name} must be an int, got {value!r}.")
+        check_int(n_portfolio, "n_portfolio")
+        check_int(n_random, "n_random")
         if surrogate not in ("meta", "cold"):
             raise InvalidParameterError(f"surrogate must be 'meta' or 'cold', got {surrogate!r}.")
         self._history = history

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from metaest._checks import check_targets, find_kind
+from metaest._checks import check_int, check_targets, find_kind
 from metaest.exceptions import HistoryError, InvalidParameterError, TaskError, did_you_mean
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._configurations import Space
@@ -105,7 +105,7 @@ def suggest(
     >>> [suggestion.rank for suggestion in found], sorted(found[0].params)
     ([1, 2], ['C', 'class_weight', 'gamma'])
     """
-    _check_count(n)
+    check_int(n, "n")
     if direction not in ("maximize", "minimize"):
         raise InvalidParameterError(
             f"direction must be 'maximize' or 'minimize', got {direction!r}."
@@ -129,11 +129,6 @@ def suggest(
         for model, records in found.items()
     ]
     return Ranking(searches, own, name, wanted).suggest(n, direction, metric)
-
-
-def _check_count(n: Any) -> None:
-    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
-        raise InvalidParameterError(f"n must be an int >= 1, got {n!r}.")
 
 
 def _describe(X: Any, y: Any) -> tuple[dict[str, float] | None, str | None]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.base import clone
 
 from metaest.learners import MAML, Learner, MetaSGD
 from metaest.learners._head import apply_network, inner_losses
@@ -21,7 +22,7 @@ def descend(learner: Learner, rate: float):
     with torch.enable_grad():
         end = learner.adapt(module, support)
     with torch.no_grad():
-        first = learner.set_params(inner_steps=0).adapt(module, support)
+        first = clone(learner).set_params(inner_steps=0).adapt(module, support)
         found = settle(module, iter([first, end]), support)
     return module, support, first, end, found
 
