@@ -348,6 +348,8 @@ def test_corrupt_checkpoint_is_refused(tmp_path) -> None:
         ({"n_episodes": (8, 16)}, r"n_episodes must be an int >= 1, got \(8, 16\)"),
         ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, or None for no limit; got 0.0"),
         ({"max_grad_norm": -1.0}, "max_grad_norm must be above 0"),
+        ({"max_grad_norm": "1"}, "max_grad_norm must be above 0, or None for no limit; got '1'"),
+        ({"meta_lr": "0.1"}, "meta_lr must be above 0, got '0.1'"),
     ],
 )
 def test_bad_parameters(changes, message: str) -> None:
