@@ -149,9 +149,10 @@ class Configurations:
             values[:, column] = np.where(changed[:, column], drawn, rows.values[:, column])
         return self._finish(values)
 
-    def bring_inside(self, rows: Rows) -> Rows:
-        """Return the nearest new configurations."""
-        return self._finish(np.clip(rows.values, *self._limits.T))
+    def bring_inside(self, rows: Rows, defaults: Mapping[str, Any] | None = None) -> Rows:
+        """Return the nearest new configurations; what a row lacks is taken from `defaults`."""
+        lacking = self.read([defaults or {}]).values
+        return self._finish(np.where(rows.active, rows.values, lacking))
 
     def encode(self, rows: Rows, *, in_limits: bool = False) -> np.ndarray:
         """Return what surrogates see: (n, d), each column on [-1, 1].

@@ -57,6 +57,8 @@ class Planner:
         Whether a meta-trained model follows.
     n_random, verbose : int
         See MetaSampler.
+    defaults : mapping of str to value, default=None
+        See MetaSampler.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Planner:
         is_meta: bool,
         n_random: int,
         verbose: int,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self._meta_features = meta_features
         self._n_portfolio = n_portfolio
         self._is_meta = is_meta
         self._n_random = n_random
         self._verbose = verbose
+        self._defaults = defaults
         self._known: tuple[Any, ...] | None = None
         self._sources: Sources | None = None
         self._starts: dict[str, torch.Tensor] = {}
@@ -151,7 +155,7 @@ class Planner:
         weights, distances = self._weigh(sources, candidates)
         n_tried = len(seen.rows) + len(seen.pending)
         chosen = greedy_portfolio(candidates.scores, self._n_portfolio + n_tried, weights)
-        entries = configurations.bring_inside(candidates.rows.take(chosen))
+        entries = configurations.bring_inside(candidates.rows.take(chosen), self._defaults)
         fresh = np.flatnonzero(_is_new(entries, seen))
         if not len(fresh):
             return None
@@ -186,7 +190,7 @@ class Planner:
         rng: np.random.Generator,
     ) -> Plan:
         best = None if sources is None else evaluate_candidates(sources).rows
-        others = None if best is None else configurations.bring_inside(best)
+        others = None if best is None else configurations.bring_inside(best, self._defaults)
         proposed = propose(configurations, seen.rows, seen.scores, others, rng)
         origin, posterior, surrogate = self._model(sources, configurations, seen)
 

@@ -51,6 +51,9 @@ class MetaSampler(BaseSampler):
         that a trial asks for.
     metric : str, default=None
         What the scores are; by default the metric name of the study, if it has one.
+    defaults : mapping of str to value, default=None
+        What a configuration of the portfolio has where its past search did not have a parameter.
+        Otherwise the middle of a range, the first choice of a list.
     n_portfolio : int, default=3
         Trials from the portfolio.
     surrogate : {"meta", "cold"}, default="meta"
@@ -104,6 +107,7 @@ class MetaSampler(BaseSampler):
         meta_features: Mapping[str, float] | None = None,
         space: Mapping[str, BaseDistribution] | None = None,
         metric: str | None = None,
+        defaults: Mapping[str, Any] | None = None,
         n_portfolio: int = 3,
         surrogate: Literal["meta", "cold"] = "meta",
         n_random: int = 8,
@@ -123,7 +127,9 @@ class MetaSampler(BaseSampler):
         self._space = None if space is None else dict(space)
         self._metric = metric
         described = describe_data(X, y, meta_features)
-        self._planner = Planner(described, n_portfolio, surrogate == "meta", n_random, verbose)
+        self._planner = Planner(
+            described, n_portfolio, surrogate == "meta", n_random, verbose, defaults
+        )
         self._records: list[SearchRecord] | None = None
         self._rng = np.random.default_rng(seed)
         self._plans: dict[int, Plan] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 from joblib import effective_n_jobs
+from optuna.samplers import BaseSampler
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
@@ -27,7 +28,7 @@ from metaest.tuning._search_identity import describe_search, metric_name
 from metaest.tuning._search_loop import SearchLoop
 from metaest.tuning._search_report import WarmStartReport, make_report
 from metaest.tuning._search_results import Row, read_rows
-from metaest.tuning._search_space import SearchSpace, parameter_names
+from metaest.tuning._search_space import SearchSpace, parameter_names, plain_parameters
 from metaest.tuning._search_study import (
     count_finished,
     make_seed,
@@ -138,14 +139,7 @@ def run_search(search: Any, folds: Folds, params: dict[str, Any]) -> FoundTrials
     known = scorer._scorers if isinstance(scorer, MultimetricScorer) else 0.0
     metric = metric_name(search.scoring, objective_key(search, known), search.estimator)
     source = open_source(search.history, search.estimator, metric, space.distributions, study)
-    with no_experimental_warnings():
-        if search.sampler is None:
-            seed = make_seed(check_random_state(search.random_state), n_before)
-            study.sampler = make_sampler(
-                source, folds.X, folds.y, space=space.distributions, metric=metric, seed=seed
-            )
-        else:
-            study.sampler = choose_sampler(search.sampler, n_before > 0)
+    study.sampler = _sampler_for(search, folds, source, space, metric, n_before)
     loop = SearchLoop(
         study,
         space=space,
@@ -161,6 +155,24 @@ def run_search(search: Any, folds: Folds, params: dict[str, Any]) -> FoundTrials
     loop.run()
     rows = read_rows(study, space, loop.params)
     return FoundTrials(search, folds, study, rows, source, metric, n_before)
+
+
+def _sampler_for(
+    search: Any, folds: Folds, source: Source, space: SearchSpace, metric: str, n_before: int
+) -> BaseSampler:
+    """Return a copy of the user's sampler, or a MetaSampler over the source."""
+    with no_experimental_warnings():
+        if search.sampler is not None:
+            return choose_sampler(search.sampler, n_before > 0)
+        return make_sampler(
+            source,
+            folds.X,
+            folds.y,
+            space=space.distributions,
+            metric=metric,
+            defaults=plain_parameters(search.estimator),
+            seed=make_seed(check_random_state(search.random_state), n_before),
+        )
 
 
 def objective_key(search: Any, scores: Any) -> str | None:

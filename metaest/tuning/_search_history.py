@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from metaest.exceptions import (
@@ -109,13 +110,25 @@ def _are_part(trials: Sequence[FrozenTrial], study: optuna.Study) -> bool:
 
 
 def make_sampler(
-    source: Source, X: Any, y: Any, *, space: Space | None, metric: str, seed: int
-) -> Any:
+    source: Source,
+    X: Any,
+    y: Any,
+    *,
+    space: Space | None,
+    metric: str,
+    defaults: Mapping[str, Any],
+    seed: int,
+) -> BaseSampler:
     """Return a MetaSampler over the source; of data that cannot be encoded, it knows nothing."""
     from metaest.tuning._sampler import MetaSampler
 
     make = functools.partial(
-        MetaSampler, source.records or None, space=space, metric=metric, seed=seed
+        MetaSampler,
+        source.records or None,
+        space=space,
+        metric=metric,
+        defaults=defaults,
+        seed=seed,
     )
     try:
         return make() if y is None else make(X=X, y=y)
@@ -123,7 +136,7 @@ def make_sampler(
         return make()
 
 
-def choose_sampler(given: Any, has_trials: bool) -> Any:
+def choose_sampler(given: BaseSampler, has_trials: bool) -> BaseSampler:
     """Return a copy of the user's sampler; a resumed search must not draw the same again."""
     sampler = copy.deepcopy(given)
     if has_trials:

@@ -179,6 +179,12 @@ def parameter_names(estimator: Any) -> list[str]:
     return sorted(estimator.get_params(deep=True))
 
 
+def plain_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator, and what they are now, that may be searched."""
+    now = estimator.get_params(deep=True)
+    return {k: v for k, v in now.items() if v is None or isinstance(v, str | int | float)}
+
+
 def _from_list(name: str, values: Any) -> tuple[CategoricalDistribution, list[Any] | None]:
     """Return the choices and, where Optuna cannot store them, the values that they stand for."""
     if isinstance(values, np.ndarray) and values.ndim != 1:
