@@ -44,7 +44,8 @@ from sklearn.metrics import roc_auc_score
 
 from metaest.meta_features import DatasetEncoder, MetaFeatures
 from metaest.meta_features import _encoder as shipped_beside
-from metaest.meta_features._encoder_describe import describe, read_samples, surface_blocks
+from metaest.meta_features._canonical import read_samples
+from metaest.meta_features._encoder_describe import describe, surface_blocks
 from metaest.meta_features._encoder_metric import learn_weights, rank_similarity
 from metaest.meta_features._encoder_model import (
     SurfacePart,
@@ -107,7 +108,7 @@ class Study:
 
     def describe(self) -> None:
         start = time.process_time()
-        self.samples = read_samples(self.datasets, "classification")
+        self.samples = list(read_samples(self.datasets, "classification"))
         self.described = [describe(sample, with_learners=True) for sample in self.samples]
         self.plain = MetaFeatures(scale=False).transform(self.datasets)
         rng = np.random.default_rng(1)

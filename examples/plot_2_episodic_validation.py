@@ -19,7 +19,11 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from metaest import MetaFewShotClassifier
 from metaest.datasets import load_digit_tasks
-from metaest.model_selection import EpisodicSplit, cross_validate_episodes
+from metaest.model_selection import (
+    AdaptationCurveDisplay,
+    EpisodicSplit,
+    cross_validate_episodes,
+)
 
 digits = load_digit_tasks(test_classes=[5, 6, 7, 8, 9], images=True)
 clf = MetaFewShotClassifier(
@@ -97,40 +101,12 @@ for side in ("top", "right"):
 # %%
 # More images per class
 # ---------------------
-# What meta-training is worth depends on the shots. A range, ``n_shots=(1, 10)``, would draw
-# the shots of each episode.
+# What meta-training is worth depends on the shots.
+# :class:`~metaest.model_selection.AdaptationCurveDisplay` scores the same estimators with more and
+# more of them. A range, ``n_shots=(1, 10)``, would draw the shots of each episode.
 
-shots = [1, 2, 5, 10]
-curves = {name: [] for name in estimators}
-for n_shots in shots:
-    cv = EpisodicSplit(n_episodes=50, n_ways=5, n_shots=n_shots, n_queries=15, random_state=0)
-    for estimate in cross_validate_episodes(estimators, X, y, cv=cv, scoring="accuracy").summary():
-        curves[estimate.estimator].append(estimate)
-
-figure, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
-styles = {"meta-trained": "#0072B2", "untrained": "#56B4E9"}
-others = iter(["#E69F00", "#009E73"])
-for name, curve in curves.items():
-    color = styles.get(name) or next(others)
-    mean = [100 * estimate.mean for estimate in curve]
-    ax.fill_between(
-        shots,
-        [100 * estimate.low for estimate in curve],
-        [100 * estimate.high for estimate in curve],
-        color=color,
-        alpha=0.15,
-        linewidth=0,
-    )
-    ax.plot(shots, mean, "o-", color=color, label=name, markersize=4)
-ax.set_xscale("log")
-ax.set_xticks(shots, shots)
-ax.minorticks_off()
-ax.set(xlabel="images per class to learn from", ylabel="accuracy (%)")
-ax.set_title("Mean over 50 episodes, with its 95 % interval", loc="left", fontsize="medium")
-ax.legend(frameon=False, loc="lower right")
-ax.grid(axis="y", color="0.93")
-for side in ("top", "right"):
-    ax.spines[side].set_visible(False)
+cv = EpisodicSplit(n_episodes=50, n_ways=5, n_queries=15, random_state=0)
+display = AdaptationCurveDisplay.against_shots(estimators, X, y, cv=cv, scoring="accuracy")
 
 # %%
 # Episodes or folds?

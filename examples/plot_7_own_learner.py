@@ -4,8 +4,8 @@ Write a learner of your own
 
 A learner is a parameter object and two functions on tensors: ``adapt`` makes a small state of the
 support sets of B tasks, ``predict`` maps states and query rows to logits. Everything else comes
-with :class:`~metaest.MetaFewShotClassifier`: meta-training, ``clone``, pipelines, saving. The one
-below is 60 lines. :func:`metaest.testing.check_learner` says whether it keeps the contract.
+with :class:`~metaest.few_shot.MetaFewShotClassifier`: meta-training, ``clone``, pipelines, saving.
+The one below is 60 lines. :func:`metaest.testing.check_learner` says whether it keeps the contract.
 """
 
 # %%

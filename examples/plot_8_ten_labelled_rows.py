@@ -3,8 +3,9 @@ Ten labelled rows, and nothing else
 ===================================
 
 No related tasks, no tuning, ten rows with a label: the default
-:class:`~metaest.MetaFewShotClassifier` reads them with a network that was pretrained on synthetic
-tables and comes with the package, and lets a logistic regression and a forest vote beside it.
+:class:`~metaest.few_shot.MetaFewShotClassifier` reads them with a network that was pretrained on
+synthetic tables and comes with the package, and lets a logistic regression and a forest vote beside
+it.
 """
 
 # %%

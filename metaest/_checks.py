@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
+from metaest._table import is_missing
 from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 
 Kind = Literal["classification", "regression"]
@@ -130,8 +132,8 @@ def check_no_missing(values: np.ndarray, label: str) -> np.ndarray:
     """Check labels, groups or targets for missing values and for types that do not sort."""
     if values.dtype != object:
         missing = values != values  # only NaN and NaT differ from themselves
-    else:  # pandas' NA differs from nothing
-        missing = np.array([v is None or type(v).__name__ == "NAType" or v != v for v in values])
+    else:
+        missing = np.array([is_missing(value) for value in values], dtype=bool)
     if missing.any():
         raise TaskError(
             f"{label} has {missing.sum()} missing values (first at row "
@@ -143,7 +145,7 @@ def check_no_missing(values: np.ndarray, label: str) -> np.ndarray:
         return values.astype(str)
     try:
         np.unique(values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # ValueError: of arrays
         types = sorted({type(value).__name__ for value in values})
         raise TaskError(
             f"{label} mixes values of the types {', '.join(types)}, which cannot be sorted; make "
@@ -202,15 +204,25 @@ def _positions(rows: Any, n_rows: int) -> np.ndarray:
     return np.arange(n_rows)[rows if rows.size else rows.astype(int)]
 
 
+def is_int(value: Any) -> bool:
+    """Whether a value is a whole number of Python's or numpy's, and no truth value."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_real(value: Any) -> bool:
+    """Whether a value is a real number of Python's or numpy's, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_int(value: Any, name: str, *, low: int = 1) -> int:
     """Return an int.
 
     Raises
     ------
     InvalidParameterError
-        If `value` is none, or is below `low`.
+        If `value` is not an int, or is below `low`.
     """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
+    if not is_int(value) or value < low:
         raise InvalidParameterError(f"{name} must be an int >= {low}, got {value!r}.")
     return int(value)
 
@@ -224,8 +236,7 @@ def check_int_range(value: Any, name: str, low: int = 1) -> tuple[int, int]:
         If `value` is neither, is below `low` or is not ascending.
     """
     pair = value if isinstance(value, (tuple, list)) else (value, value)
-    is_int = [isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in pair]
-    if len(pair) != 2 or not all(is_int) or not low <= pair[0] <= pair[1]:
+    if len(pair) != 2 or not all(map(is_int, pair)) or not low <= pair[0] <= pair[1]:
         raise InvalidParameterError(
             f"{name} must be an int >= {low} or an ascending pair of them, got {value!r}."
         )

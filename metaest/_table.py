@@ -146,13 +146,14 @@ def _factorize(values: list[Any]) -> tuple[np.ndarray, list[Any]]:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell None, NaN, NaT and pandas' NA from values."""
-    if value is None or type(value).__name__ == "NAType":
+    """Tell None, NaN, NaT and pandas' NA from values, such as a whole array in a cell."""
+    if value is None or type(value).__name__ == "NAType":  # which differs from nothing
         return True
     try:
-        return bool(value != value)
+        differs = value != value
     except (TypeError, ValueError):
         return False
+    return isinstance(differs, (bool, np.bool_)) and bool(differs)
 
 
 def _all_numbers(uniques: list[Any]) -> np.ndarray | None:

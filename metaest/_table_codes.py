@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from metaest._checks import check_rows
 from metaest._table import Column, Table, as_text, is_missing, parse
+from metaest._warn import warn
 from metaest.exceptions import TaskError
 
 #: What truth values are called where others write numbers, and the other way round.
@@ -126,13 +126,11 @@ class TableCodes(NamedTuple):
             others = [level for level in levels if not _is_finite(level)]
             but = f", all but {', '.join(map(repr, others[:3]))}," if others else ""
             column = f"X[{_name(X, i)!r}]" if hasattr(X, "columns") else f"X[:, {i}]"
-            warnings.warn(
+            warn(
                 f"column {_name(X, i)!r} holds text that reads as numbers, such as {found[0]!r}"
                 f"{but} and is taken as categories. Make amounts numbers, "
                 f"pd.to_numeric({column}, errors='coerce'), and categories such as postcodes a "
-                "pandas category.",
-                UserWarning,
-                stacklevel=6,
+                "pandas category."
             )
 
 
@@ -166,12 +164,10 @@ def _codes(raw: np.ndarray, name: Any, levels: tuple[str, ...]) -> np.ndarray:
     ]
     new = next((v for v in values if v is not None), None)
     if levels and new is not None and np.isnan(found).all():
-        warnings.warn(
+        warn(
             f"column {name!r} has none of the categories that it had in fit, such as "
             f"{levels[0]!r}: it has {as_text(new)!r} now, and counts as missing. Write them as in "
-            "fit.",
-            UserWarning,
-            stacklevel=6,
+            "fit."
         )
     return np.array(found)
 

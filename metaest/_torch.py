@@ -45,11 +45,16 @@ _SEED_LOCK = threading.RLock()
 
 
 @contextmanager
-def local_seed(seed: int, device: torch.device | None = None) -> Iterator[None]:
+def local_seed(
+    seed: int | np.random.Generator, device: torch.device | None = None
+) -> Iterator[None]:
     """Seed torch inside the block and restore the caller's random state after it.
 
+    A generator draws the seed.
     Other threads wait for the end of the block before they enter one.
     """
+    if isinstance(seed, np.random.Generator):
+        seed = int(seed.integers(2**62))
     devices = [device] if device is not None and device.type == "cuda" else []
     with _SEED_LOCK, torch.random.fork_rng(devices=devices):
         # Not torch.manual_seed: it also seeds devices that are not in use, and for each writes
@@ -119,6 +124,11 @@ def state_to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def state_to(state: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Move every tensor of a state to `device`."""
     return {name: value.to(device) for name, value in state.items()}
+
+
+def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def module_device(module: nn.Module) -> torch.device:

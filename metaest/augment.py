@@ -44,7 +44,7 @@ class RandomWarp:
         Share of the images whose strokes are made thicker or thinner. Needs images in [0, 1]
         with ink 1 on paper 0.
     enlarge : int, default=2
-        How often images are enlarged before they are sampled.
+        Factor by which height and width are enlarged before an image is sampled.
 
     Notes
     -----
@@ -115,7 +115,7 @@ class RandomWarp:
         Returns
         -------
         Tensor of shape (n, channels, height, width)
-            Of the same type, on the same device; `x` itself is not changed.
+            The changed values, of the same type and on the same device; `x` is left as it is.
 
         Raises
         ------
@@ -222,7 +222,7 @@ class RandomCorruption:
         Returns
         -------
         Tensor of shape (n, ...)
-            Of the same type, on the same device; `x` itself is not changed.
+            The changed values, of the same type and on the same device; `x` is left as it is.
         """
         rows = x.flatten(1)  # (n, d)
         replaced = torch.rand(rows.shape, generator=generator) < self.share

@@ -1,4 +1,4 @@
-"""The command line: thin, over the public interface."""
+"""The command line: it reads arguments, calls the library and prints what comes back."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ def _make_parser() -> argparse.ArgumentParser:
         "demo", help="meta-train on embedded data and compare with usual classifiers (< 1 min)"
     )
     demo.add_argument(
-        "--picture", default="metaest_demo.png", help="where the picture goes (%(default)s)"
+        "--picture",
+        default="metaest_demo.png",
+        help="file or folder of the picture (default: %(default)s)",
     )
     demo.add_argument("--no-picture", action="store_true", help="draw none (no matplotlib needed)")
-    demo.add_argument("--seed", type=_seed, default=0, help="of all that is random (%(default)s)")
+    demo.add_argument("--seed", type=_seed, default=0, help="random seed (default: %(default)s)")
     demo.add_argument("--quiet", action="store_true", help="no progress bar")
     demo.set_defaults(run=_run_demo)
     _add_suggest(commands)
@@ -65,26 +67,39 @@ def _add_suggest(commands: Any) -> None:
         "suggest", help="rank configurations for a data set, from past searches; runs none of them"
     )
     suggest.add_argument("file", help="a CSV file with a header")
-    suggest.add_argument("--target", required=True, metavar="COLUMN", help="what is to be learned")
+    suggest.add_argument(
+        "--target", required=True, metavar="COLUMN", help="name of the target column"
+    )
     suggest.add_argument(
         "--estimator",
         default="all",
         choices=["all", "svc", "forest", "boosting", "logistic"],
-        help="what is to be tuned (%(default)s)",
+        help="model to tune (default: %(default)s)",
     )
     suggest.add_argument(
         "--history",
         default="embedded",
         metavar="PATH",
-        help="past searches of your own: a file or a URL (those that come with metaest)",
-    )
-    suggest.add_argument("--n", type=_count, default=5, help="suggestions (%(default)s)")
-    suggest.add_argument("--metric", help="what is to be good (accuracy, or the history's usual)")
-    suggest.add_argument(
-        "--direction", default="maximize", choices=["maximize", "minimize"], help="(%(default)s)"
+        help="past searches of your own: a file or a URL (default: those that come with metaest)",
     )
     suggest.add_argument(
-        "--separator", type=_separator, default=",", help="one character (%(default)s)"
+        "--n", type=_count, default=5, help="number of suggestions (default: %(default)s)"
+    )
+    suggest.add_argument(
+        "--metric",
+        help="metric to rank by (default: accuracy, or your history's most frequent)",
+    )
+    suggest.add_argument(
+        "--direction",
+        default="maximize",
+        choices=["maximize", "minimize"],
+        help="whether higher or lower is better (default: %(default)s)",
+    )
+    suggest.add_argument(
+        "--separator",
+        type=_separator,
+        default=",",
+        help="character between the columns (default: %(default)s)",
     )
     suggest.add_argument("--json", action="store_true", help="print JSON")
     suggest.set_defaults(run=_run_suggest)
@@ -129,7 +144,8 @@ def _run_demo(options: argparse.Namespace) -> int:
 
 def _run_suggest(options: argparse.Namespace) -> int:
     _check_exists(options.file)  # before the imports, which take seconds
-    from metaest.tuning._suggest import MODELS, suggest
+    from metaest.tuning import suggest
+    from metaest.tuning._embedded import MODELS
     from metaest.tuning._suggestion import format_suggestions
     from metaest.tuning._table_file import read_table
 

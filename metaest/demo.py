@@ -12,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils import Bunch
 
+from metaest._optional import import_optional
 from metaest.datasets import load_digit_tasks
-from metaest.exceptions import InvalidParameterError, missing_dependency
+from metaest.exceptions import InvalidParameterError
 from metaest.few_shot import MetaFewShotClassifier
 from metaest.model_selection import EpisodeScores, EpisodicSplit, cross_validate_episodes
 
@@ -50,6 +51,7 @@ def run_demo(
     n_test_episodes : int, default=200
         Episodes of each estimator's score.
     random_state : int, default=0
+        Seeds the initial weights, the held-out tasks and the episodes.
     say : callable, default=print
         Takes each line of text.
     progress : bool, default=True
@@ -58,7 +60,7 @@ def run_demo(
     Returns
     -------
     EpisodeScores
-        Of the meta-trained classifier and its baselines, on the same episodes.
+        The scores of the meta-trained classifier and its baselines, on the same episodes.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def run_demo(
         If the picture cannot be written; the scores have been said by then.
     """
     if picture is not None:
-        _check_matplotlib()
+        import_optional("matplotlib", "plot", "The demo's picture")  # before any work
         picture = _complete(Path(picture))
     digits = load_digit_tasks(test_classes=[5, 6, 7, 8, 9], images=True)
     untrained = MetaFewShotClassifier(
@@ -120,13 +122,6 @@ def _compare(
     cv = EpisodicSplit(n_episodes, n_ways=5, n_shots=1, n_queries=15, random_state=random_state)
     flat = digits.X_test.reshape(len(digits.X_test), -1)
     return cross_validate_episodes(estimators, flat, digits.y_test, cv=cv, scoring="accuracy")
-
-
-def _check_matplotlib() -> None:
-    try:
-        import matplotlib as mpl  # noqa: F401
-    except ImportError as error:
-        raise missing_dependency("matplotlib", "plot", "The demo's picture") from error
 
 
 def _draw(learner: MetaFewShotClassifier, scores: EpisodeScores, digits: Bunch, path: Path) -> None:

@@ -56,7 +56,7 @@ class DeviceError(MetaestError, RuntimeError):
 
 
 class FileFormatError(MetaestError, ValueError):
-    """A saved file is corrupt, truncated or not ours."""
+    """A saved file is corrupt, truncated or was not written by metaest."""
 
 
 class NewerVersionError(FileFormatError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from metaest._files import replace_file
+from metaest._warn import warn
 from metaest.exceptions import FileFormatError, InvalidParameterError, NewerVersionError
 from metaest.learners import LEARNERS, Learner
-from metaest.nets import NetSpec
-from metaest.training import MetaState
 
 __all__ = ["FORMAT_VERSION", "read_file", "write_file"]
 
@@ -43,6 +42,11 @@ def write_file(
     content : mapping
         Of what JSON can hold.
     tensors : mapping of name to Tensor
+
+    Raises
+    ------
+    OSError
+        If the folder does not exist, or the file cannot be written.
     """
     import metaest
 
@@ -57,19 +61,17 @@ def write_file(
     }
     data = safetensors.torch.save(whole, metadata={_KEY: json.dumps(header)})
     target = Path(path)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: its folder does not exist; create it.")
+    replace_file(target, data)
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a file that :func:`write_file` wrote.
+
+    Parameters
+    ----------
+    path : path-like
 
     Returns
     -------
@@ -80,9 +82,11 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, T
     Raises
     ------
     FileFormatError
-        If the file is corrupt, truncated or not ours.
+        If the file is corrupt, truncated or was not written by metaest.
     NewerVersionError
         If a newer metaest wrote it.
+    OSError
+        If there is no file, or it cannot be read.
     """
     import metaest
 
@@ -171,6 +175,38 @@ def encode(value: Any, name: str) -> Any:
     )
 
 
+def encode_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the parameters of an estimator into what JSON can hold.
+
+    What only pickle can hold is None there: skorch's callbacks and a ``RandomState``.
+
+    Parameters
+    ----------
+    parameters : mapping of name to value
+
+    Raises
+    ------
+    InvalidParameterError
+        If a parameter is something else that JSON cannot hold.
+
+    Warns
+    -----
+    UserWarning
+        If a parameter is left out.
+    """
+    left_out = [
+        name
+        for name, value in parameters.items()
+        if isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
+    ]
+    if left_out:
+        warn(
+            f"{', '.join(left_out)} cannot be saved without pickle and will be None after "
+            "loading; what was fitted does not need them. Set them again before the next fit."
+        )
+    return {k: None if k in left_out else encode(v, k) for k, v in parameters.items()}
+
+
 def decode(value: Any, path: str | os.PathLike[str]) -> Any:
     """Undo :func:`encode`.
 
@@ -215,82 +251,7 @@ def _subclasses(cls: type[Learner]) -> Iterator[type[Learner]]:
         yield from _subclasses(child)
 
 
-def pack_state(state: MetaState, prefix: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Split a meta-trained state into JSON and tensors."""
-    spec, names = state.spec, state.feature_names
-    content = {
-        "learner": encode(state.learner, "learner"),
-        "input_shape": list(spec.input_shape),
-        "kind": spec.kind,
-        "n_classes": spec.n_classes,
-        "backbone": encode_backbone(spec.backbone),
-        "description_size": spec.description_size,
-        "source": state.source,
-        "target_mean": state.target_mean,
-        "target_scale": state.target_scale,
-        "feature_names": None if names is None else encode(list(names), "feature_names"),
-        "history": encode(list(state.history), "history"),
-        "versions": dict(state.versions),
-    }
-    return content, {f"{prefix}/{k}": v for k, v in state.weights.items()}
-
-
-def unpack_state(
-    content: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    prefix: str,
-    *,
-    backbone: Any,
-    path: str | os.PathLike[str],
-) -> MetaState:
-    """Undo :func:`pack_state`; `backbone` stands in for a factory, which is not in the file."""
-    names = content["feature_names"]
-    spec = NetSpec(
-        tuple(content["input_shape"]),
-        content["kind"],
-        content["n_classes"],
-        decode_backbone(content["backbone"], backbone, path),
-        description_size=content.get("description_size"),
-    )
-    return MetaState(
-        learner=decode(content["learner"], path),
-        spec=spec,
-        weights=select(tensors, prefix),
-        source=content["source"],
-        target_mean=content["target_mean"],
-        target_scale=content["target_scale"],
-        feature_names=None if names is None else np.asarray(decode(names, path), dtype=object),
-        history=decode(content["history"], path),
-        versions=content["versions"],
-    )
-
-
 def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names start with ``prefix/``, without it."""
     start = f"{prefix}/"
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-
-
-def encode_backbone(backbone: Any) -> Any:
-    """Keep a name; of a factory only what it is called."""
-    if isinstance(backbone, str):
-        return backbone
-    return {"factory": getattr(backbone, "__qualname__", repr(backbone))}
-
-
-def decode_backbone(saved: Any, given: Any, path: str | os.PathLike[str]) -> Any:
-    """Return the saved name, or the factory that was given in place of the saved one's name.
-
-    Raises
-    ------
-    InvalidParameterError
-        If a factory is needed and missing.
-    """
-    if isinstance(saved, str):
-        return saved
-    if given is None or isinstance(given, str):
-        raise InvalidParameterError(
-            f"{path} was saved with the backbone factory {saved['factory']}, and code is not in "
-            "the file. Pass it: load(path, backbone=factory)."
-        )
-    return given

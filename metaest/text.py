@@ -12,8 +12,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.preprocessing import normalize
 
+from metaest._optional import import_optional
 from metaest._sklearn import fit_context
-from metaest.exceptions import InvalidParameterError, missing_dependency
+from metaest.exceptions import InvalidParameterError
 
 __all__ = ["SentenceEmbedder"]
 
@@ -138,9 +139,7 @@ def _load_model() -> Any:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        import wordllama
-    except ImportError as error:
-        raise missing_dependency("wordllama", "text", "SentenceEmbedder") from error
+        wordllama = import_optional("wordllama", "text", "SentenceEmbedder")
     finally:  # importing it sets up the logging of the whole program
         root.handlers[:] = handlers
         root.setLevel(level)

@@ -1,10 +1,21 @@
 """Checks that several rooms share."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from metaest._checks import as_native_numbers, check_episodes, check_groups, find_kind, remedy_for
+from metaest._checks import (
+    as_native_numbers,
+    check_episodes,
+    check_groups,
+    check_int,
+    check_no_missing,
+    find_kind,
+    remedy_for,
+)
+from metaest._table import is_missing
 from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 
 
@@ -33,6 +44,40 @@ def test_groups_that_cannot_be(groups, message: str) -> None:
 
 def test_groups() -> None:
     np.testing.assert_array_equal(check_groups(pd.Series(["b", "a"]), 2), ["b", "a"])
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [None, np.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("NaN")],
+    ids=repr,
+)
+def test_what_is_missing(gap) -> None:
+    assert is_missing(gap)
+    with pytest.raises(TaskError, match=r"labels has 1 missing values \(first at row 1\)"):
+        check_no_missing(np.array(["a", gap], dtype=object), "labels")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", 0, False, b"nan", [None], {}, np.array([np.nan, 1]), np.array([np.nan]), np.zeros(0)],
+    ids=repr,
+)
+def test_what_is_not_missing(value) -> None:
+    assert not is_missing(value)
+    assert not is_missing(pd.Series(value, dtype=object))
+
+
+def test_labels_that_are_arrays() -> None:
+    labels = np.empty(2, dtype=object)
+    labels[:] = [np.array([1, 2]), np.array([np.nan, 1])]
+    with pytest.raises(TaskError, match=r"labels mixes values of the types ndarray"):
+        check_no_missing(labels, "labels")
+
+
+@pytest.mark.parametrize("value", [0, 1.0, True, "1", None, np.bool_(True)])
+def test_what_is_no_int(value) -> None:
+    with pytest.raises(InvalidParameterError, match=r"n must be an int >= 1, got "):
+        check_int(value, "n")
 
 
 def test_episodes_as_positions() -> None:

@@ -19,6 +19,7 @@ from metaest import demo
 from metaest.cli import main
 from metaest.exceptions import MetaestError
 from metaest.tuning import History
+from metaest.tuning._embedded import MODELS
 
 
 @pytest.fixture
@@ -105,6 +106,32 @@ def test_wrong_arguments_exit_with_2(
         main(arguments)
     assert stopped.value.code == 2
     assert "usage: metaest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("demo", ["file or folder of the picture", "random seed (default: 0)"]),
+        (
+            "suggest",
+            [
+                "name of the target column",
+                "model to tune (default: all)",
+                "metric to rank by (default: accuracy, or your history's most frequent)",
+                "whether higher or lower is better (default: maximize)",
+                "character between the columns (default: ,)",
+            ],
+        ),
+    ],
+)
+def test_help_says_what_each_option_is(
+    command: str, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert [words for words in said if words not in text] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,6 +328,12 @@ def test_suggest_with_wrong_options(option: str, capsys: pytest.CaptureFixture[s
         main(["suggest", "data.csv", "--target", "y", option])
     assert stopped.value.code == 2
     assert "usage: metaest suggest" in capsys.readouterr().err
+
+
+def test_suggest_offers_all_shipped_models(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["suggest", "--help"])
+    assert f"{{{','.join(['all', *MODELS])}}}" in capsys.readouterr().out
 
 
 def test_suggest_takes_tabs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,10 +100,10 @@ def test_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("queries", "intents", "message"),
     [
-        ({"train": []}, INTENTS, "not ours .*'val'"),
-        (QUERIES, {"banking": ["pay_bill"]}, "not ours .*'routing'"),
-        ([], INTENTS, "not ours"),
-        (QUERIES | {"train": [["text alone"]]}, INTENTS, "not ours"),
+        ({"train": []}, INTENTS, "not written by metaest .*'val'"),
+        (QUERIES, {"banking": ["pay_bill"]}, "not written by metaest .*'routing'"),
+        ([], INTENTS, "not written by metaest"),
+        (QUERIES | {"train": [["text alone"]]}, INTENTS, "not written by metaest"),
     ],
     ids=["no part", "no domain", "no dict", "no intent"],
 )

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from metaest._files import data_folder
 from metaest.datasets import (
     _omniglot,
+    fetch_clinc150,
     fetch_omniglot,
     fetch_omniglot_oneshot_runs,
     load_digit_tasks,
     make_sinusoid_tasks,
 )
-from metaest.datasets._fetch import data_folder
 from metaest.exceptions import DatasetError, InvalidParameterError, MissingDependencyError
 from tests.dataset_server import Server, serve
 
@@ -274,7 +275,9 @@ def test_damaged_file_is_named(tmp_path: Path, home: Path) -> None:
     with pytest.raises(DatasetError, match=r"omniglot28\.npz cannot be read.*Delete it"):
         fetch_omniglot(data_home=home)
     np.savez(tmp_path / "other.npz", image=np.zeros((2, 28, 28)))
-    with pytest.raises(DatasetError, match="lacks alphabet, alphabet_name"):
+    with pytest.raises(
+        DatasetError, match=r"lacks alphabet, alphabet_name.* not written by metaest"
+    ):
         fetch_omniglot(source=tmp_path / "other.npz")
 
 
@@ -307,6 +310,22 @@ def test_unknown_subset() -> None:
         InvalidParameterError, match=r"subset='backgrund'.*Did you mean 'background'"
     ):
         fetch_omniglot(subset="backgrund")
+
+
+@pytest.mark.parametrize("fetch", [fetch_omniglot, fetch_omniglot_oneshot_runs, fetch_clinc150])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_retries": -1}, "n_retries must be an int >= 0, got -1"),
+        ({"n_retries": 1.5}, r"n_retries must be an int >= 0, got 1\.5"),
+        ({"delay": -1.0}, r"delay must be seconds >= 0, got -1\.0"),
+        ({"delay": float("nan")}, "delay must be seconds >= 0, got nan"),
+        ({"delay": "1"}, "delay must be seconds >= 0, got '1'"),
+    ],
+)
+def test_bad_retries(fetch, home: Path, options: dict, message: str) -> None:
+    with pytest.raises(InvalidParameterError, match=message):
+        fetch(data_home=home, **options)
 
 
 @pytest.mark.parametrize("image_size", [0, 106, 28.5, "28"])

@@ -10,7 +10,16 @@ from scipy.special import log_softmax
 from metaest import MetaFewShotClassifier
 from metaest.episodes import EpisodeSampler
 from metaest.exceptions import InvalidParameterError
-from metaest.learners import ANIL, InContextTransformer, Learner, ProtoNet, RidgeHead, _in_context
+from metaest.learners import (
+    ANIL,
+    FineTune,
+    InContextTransformer,
+    Learner,
+    ProtoNet,
+    Reptile,
+    RidgeHead,
+    _in_context,
+)
 from metaest.nets import MLP, NetSpec
 from metaest.tasks import TaskSet
 from metaest.training import Distillation, MetaState, meta_train, seeded_state
@@ -170,3 +179,12 @@ def test_bad_teachers() -> None:
     other = TaskSet.from_pool(np.random.default_rng(0).normal(size=(60, 3)), [0, 1, 2] * 20)
     with pytest.raises(InvalidParameterError, match=r"input_shape=\(22,\), but the tasks are"):
         meta_train(ProtoNet(), other, distill=state, **SETTINGS)
+
+
+@pytest.mark.parametrize("student", [Reptile(), FineTune(adapt_steps=1)], ids=str)
+def test_students_that_a_teacher_cannot_reach(student: Learner) -> None:
+    short = SETTINGS | {"n_episodes": 8}
+    with pytest.raises(InvalidParameterError, match=r"no effect on .*such as MAML"):
+        meta_train(student, make_pool(0, 5), distill=teacher(), **short)
+    alone = Distillation(teacher(), weight=0.0)
+    assert meta_train(student, make_pool(0, 5), distill=alone, **short).source == "fit_meta"

@@ -261,6 +261,18 @@ def test_regression_batch_in_parts() -> None:
     assert [part.class_mask for part in batch.chunks(2)] == [None, None]
 
 
+def test_parts_are_padded_to_their_own_longest_task() -> None:
+    batch = EpisodeSampler(POOL, n_ways=(2, 4), n_shots=(1, 3), n_queries=(1, 3)).batch(range(9))
+    for b, part in enumerate(batch.chunks(1)):
+        assert part.support_mask.all()
+        assert part.query_mask.all()
+        assert torch.equal(part.support_x[0], batch.support_x[b][batch.support_mask[b]])
+        assert torch.equal(part.query_y[0], batch.query_y[b][batch.query_mask[b]])
+    for part in batch.chunks(3):
+        assert part.support_mask.any(0).all()
+        assert part.query_x.shape[:2] == part.query_y.shape == part.query_mask.shape
+
+
 # ---------------------------------------------------------------------------------------- refusals
 
 
@@ -341,3 +353,9 @@ def test_no_shots_where_there_are_descriptions() -> None:
     assert set((shots.support_mask.sum(1) // 3).tolist()) == {0, 1, 2}
     with pytest.raises(InvalidParameterError, match="n_shots must be an int >= 1"):
         EpisodeSampler(POOL, n_shots=0)
+
+
+@pytest.mark.parametrize("random_state", [None, -1, "a", 1.5, [0, 1]])
+def test_seeds_that_cannot_be(random_state) -> None:
+    with pytest.raises(InvalidParameterError, match="random_state must be an int >= 0, got"):
+        EpisodeSampler(POOL, random_state=random_state)

@@ -242,8 +242,10 @@ def test_a_learner_of_ones_own(path, monkeypatch):
 
 def test_what_json_cannot_hold(path):
     clf = make(callbacks=[object()], random_state=np.random.RandomState(0)).fit(X, Y)
-    with pytest.warns(UserWarning, match="callbacks, random_state cannot be saved without pickle"):
+    message = "callbacks, random_state cannot be saved without pickle"
+    with pytest.warns(UserWarning, match=message) as told:
         clf.save(path)
+    assert told[0].filename == __file__
     loaded = MetaFewShotClassifier.load(path)
     assert loaded.callbacks is None
     assert loaded.random_state is None
@@ -321,6 +323,13 @@ def test_the_other_estimator(saved, path):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         MetaFewShotClassifier.load(tmp_path / "nowhere")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    path = tmp_path / "nowhere" / "estimator.metaest"
+    with pytest.raises(FileNotFoundError) as raised:
+        make().save(path)
+    assert str(raised.value) == f"cannot write {path}: its folder does not exist; create it."
 
 
 def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):

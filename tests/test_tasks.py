@@ -1,6 +1,7 @@
 """Tasks and sets of them: every way to make one, and what cannot be one."""
 
 import warnings
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -263,10 +264,23 @@ def test_split_keeps_something_on_both_sides() -> None:
         assert small.split() == (small, None)
 
 
-@pytest.mark.parametrize("held_out", [0, 1, -0.1, 3])
-def test_split_needs_a_share(held_out: float) -> None:
+@pytest.mark.parametrize("held_out", [0, 1, -0.1, 3, "a", None, NAN])
+def test_split_needs_a_share(held_out: object) -> None:
     with pytest.raises(InvalidParameterError, match="held_out must be between 0 and 1"):
         TaskSet.from_pool(X, Y).split(held_out)
+
+
+@pytest.mark.parametrize("random_state", ["a", None, -1, 0.5])
+def test_split_needs_a_seed(random_state: object) -> None:
+    with pytest.raises(InvalidParameterError, match="random_state must be an int >= 0, got"):
+        TaskSet.from_pool(X, Y).split(random_state=random_state)
+
+
+@pytest.mark.parametrize(
+    "name", ["__init__", "from_pool", "from_groups", "from_datasets", "from_unlabeled", "split"]
+)
+def test_type_hints_can_be_read_at_run_time(name: str) -> None:
+    assert "return" in get_type_hints(getattr(TaskSet, name))
 
 
 # -------------------------------------------------------------------------------------- rotations

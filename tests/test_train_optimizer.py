@@ -115,6 +115,49 @@ def test_window_gradient_is_the_derivative_with_constant_gradients() -> None:
     assert found == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6)
 
 
+def _plain_window(rule: CoordinatewiseLSTM, loss_of, theta: Tensor, steps: int) -> Tensor:
+    """Mean of the losses after each step, over the one before them all."""
+    memory, losses, first = None, [], loss_of({"theta": theta}).mean()
+    for _ in range(steps):
+        leaf = theta.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss_of({"theta": leaf}).sum(), leaf)
+        update, memory = rule(gradient, memory)
+        theta = theta + update
+        losses.append(loss_of({"theta": theta}).mean())
+    return torch.stack(losses).mean() / first
+
+
+def _shaken_rule() -> CoordinatewiseLSTM:
+    rule = CoordinatewiseLSTM(hidden_size=3)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in rule.parameters():
+            weight.copy_(0.5 * torch.randn(weight.shape, generator=generator))
+    return rule
+
+
+def test_window_is_the_plain_loop() -> None:
+    start, loss_of = quadratics(torch.Generator().manual_seed(0), n=3, d=4)
+    rule, theta = _shaken_rule(), start["theta"]
+    values = []
+    for loss in (
+        _unrolled(rule, loss_of, start, {"theta": None}, 3)[0],
+        _plain_window(rule, loss_of, theta, 3),
+    ):
+        gradients = torch.autograd.grad(loss, list(rule.parameters()))
+        values.append([loss.detach(), *gradients])
+    torch.testing.assert_close(*values, rtol=1e-4, atol=1e-6)
+
+
+def test_windows_go_on_from_place_and_memory() -> None:
+    start, loss_of = quadratics(torch.Generator().manual_seed(0), n=3, d=4)
+    rule, hidden = _shaken_rule(), {"theta": None}
+    _, whole, _ = _unrolled(rule, loss_of, start, hidden, 4)
+    _, half, memory = _unrolled(rule, loss_of, start, hidden, 2)
+    _, end, _ = _unrolled(rule, loss_of, half, memory, 2)
+    torch.testing.assert_close(end["theta"], whole["theta"])
+
+
 def test_same_seed_same_rule() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()

@@ -1,5 +1,6 @@
 """Meta-training: what it ends with, and what happens when it is cut off."""
 
+import errno
 import functools
 import os
 import signal
@@ -267,10 +268,13 @@ def test_a_run_that_ran_out_of_patience_is_over(tmp_path) -> None:
 
 
 def test_interrupt_keeps_the_finished_rounds() -> None:
-    with pytest.warns(MetaTrainingWarning, match=r"interrupted in round 5 of 20; .* 4 finished"):
+    with pytest.warns(
+        MetaTrainingWarning, match=r"interrupted in round 5 of 20; .* 4 finished"
+    ) as told:
         state = meta_train(
             ProtoNet(), make_pool(), callbacks=[Stop(5, KeyboardInterrupt)], **SETTINGS
         )
+    assert told[0].filename == __file__
     assert sum("valid_best" in row for row in state.history) == 4
     assert state.source == "fit_meta"
 
@@ -328,6 +332,33 @@ def test_checkpoint_of_another_start_is_refused(tmp_path) -> None:
         run(start=starts[1])
 
 
+def test_checkpoint_of_other_precision_is_refused(tmp_path) -> None:
+    run = functools.partial(meta_train, ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
+    run(autocast=False)
+    with pytest.raises(CheckpointError, match="other settings or tasks"):
+        run(autocast=True)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch) -> None:
+    run = functools.partial(meta_train, ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
+    with pytest.raises(RuntimeError):
+        run(callbacks=[Stop(5, RuntimeError)])
+    before = (tmp_path / "meta_training.pt").read_bytes()
+
+    def fail(*args) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(
+            CheckpointError, match=r"meta_training\.pt cannot be written \(No space"
+        ):
+            run()
+    assert [path.name for path in tmp_path.iterdir()] == ["meta_training.pt"]
+    assert (tmp_path / "meta_training.pt").read_bytes() == before
+    assert_same_weights(run(), meta_train(ProtoNet(), make_pool(), **SETTINGS))
+
+
 def test_corrupt_checkpoint_is_refused(tmp_path) -> None:
     (tmp_path / "meta_training.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"cannot be read.*Delete it"):
@@ -350,6 +381,9 @@ def test_corrupt_checkpoint_is_refused(tmp_path) -> None:
         ({"max_grad_norm": -1.0}, "max_grad_norm must be above 0"),
         ({"max_grad_norm": "1"}, "max_grad_norm must be above 0, or None for no limit; got '1'"),
         ({"meta_lr": "0.1"}, "meta_lr must be above 0, got '0.1'"),
+        ({"random_state": None}, "random_state must be an int >= 0, got None"),
+        ({"random_state": -1}, "random_state must be an int >= 0, got -1"),
+        ({"random_state": 0.5}, "random_state must be an int >= 0, got 0.5"),
     ],
 )
 def test_bad_parameters(changes, message: str) -> None:
@@ -402,8 +436,11 @@ class Poison(Callback):
 @pytest.mark.parametrize("held_out", [True, False])
 def test_diverged_meta_training_keeps_finite_weights_and_says_so(held_out: bool) -> None:
     settings = SETTINGS | {"validation_tasks": make_pool(1) if held_out else None}
-    with pytest.warns(MetaTrainingWarning, match=r"diverged.*not finite from round 3 on.*Lower"):
+    with pytest.warns(
+        MetaTrainingWarning, match=r"diverged.*not finite from round 3 on.*Low"
+    ) as told:
         state = meta_train(ProtoNet(), make_pool(), **settings, callbacks=[Poison(3)])
+    assert told[0].filename == __file__
     assert all(value.isfinite().all() for value in state.weights.values())
 
 
@@ -440,3 +477,21 @@ def test_a_checkpoint_folder_that_cannot_be_is_refused_before_training(tmp_path)
         with pytest.raises(CheckpointError, match=r"must be a folder to write to: .*another path"):
             meta_train(ProtoNet(), make_pool(), **SETTINGS, checkpoint=path, callbacks=[never])
     assert file.read_text() == "mine"
+
+
+class Gradients(Callback):
+    """Keep the meta-gradient of the last step."""
+
+    def on_batch_end(self, net, **kwargs) -> None:
+        self.found = [p.grad.clone() for p in net.module_.parameters() if p.grad is not None]
+
+
+def test_meta_gradient_is_the_mean_over_episodes_in_any_chunks(monkeypatch) -> None:
+    settings = SETTINGS | {"n_episodes": 8, "max_grad_norm": None}
+    parts = []
+    for size in (8, 3):  # 3, 3 and 2 episodes
+        monkeypatch.setattr("metaest.training._net.chunk_size", lambda *args, size=size: size)
+        kept = Gradients()
+        meta_train(ProtoNet(), make_pool(), callbacks=[kept], **settings)
+        parts.append(kept.found)
+    torch.testing.assert_close(*parts, rtol=1e-4, atol=1e-6)

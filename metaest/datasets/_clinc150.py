@@ -6,7 +6,6 @@ import functools
 import gzip
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +97,7 @@ def fetch_clinc150(
     Raises
     ------
     InvalidParameterError
-        If the subset is unknown.
+        If the subset is unknown, or `n_retries` or `delay` is out of its range.
     DatasetError
         If the data is not here and may not or cannot be fetched, or a file is damaged.
 
@@ -155,8 +154,10 @@ def _make_bunch(queries: Any, domains: Any, parts: Sequence[str]) -> Bunch:
         domain = [domain_of[intent] for intent in target]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(
-            f"the files of the data set are not ours ({type(error).__name__}: {error}): expected "
-            "lists of [text, intent] named train, val and test, and the intents of each domain."
+            "the files of the data set were not written by metaest "
+            f"({type(error).__name__}: {error}): expected lists of [text, intent] named train, val "
+            "and test, and the intents of each domain. Delete them to have them fetched again, or "
+            "pass source= with another copy."
         ) from error
     return Bunch(
         text=np.array(text, dtype=object),
@@ -167,12 +168,12 @@ def _make_bunch(queries: Any, domains: Any, parts: Sequence[str]) -> Bunch:
     )
 
 
-def _compress(downloads: Sequence[Path], target: Path) -> None:
-    target.write_bytes(gzip.compress(downloads[0].read_bytes(), mtime=0))
+def _compress(downloads: Sequence[Path]) -> bytes:
+    return gzip.compress(downloads[0].read_bytes(), mtime=0)
 
 
-def _copy(downloads: Sequence[Path], target: Path) -> None:
-    shutil.copyfile(downloads[0], target)
+def _copy(downloads: Sequence[Path]) -> bytes:
+    return downloads[0].read_bytes()
 
 
 def _read_compressed(path: Path) -> Any:

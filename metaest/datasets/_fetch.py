@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import logging
+import math
 import os
 import shutil
-import tempfile
 import time
 import zipfile
 import zlib
@@ -21,7 +22,9 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from metaest.exceptions import DatasetError
+from metaest._checks import check_int, is_real
+from metaest._files import data_folder, keep_file, scratch_folder, why_no_download
+from metaest.exceptions import DatasetError, InvalidParameterError
 
 _LOG = logging.getLogger("metaest.datasets")
 _TIMEOUT = 60.0  # seconds without a byte
@@ -29,8 +32,8 @@ _TIMEOUT = 60.0  # seconds without a byte
 #: What a prepared ``.npz`` file holds: name -> array.
 Arrays = dict[str, np.ndarray]
 
-#: ``prepare(downloads, target)``: write the prepared file.
-Prepare = Callable[[Sequence[Path], Path], None]
+#: ``prepare(downloads)``: make the content of the prepared file.
+Prepare = Callable[[Sequence[Path]], bytes]
 
 T = TypeVar("T")
 
@@ -40,18 +43,6 @@ class Archive(NamedTuple):
 
     url: str
     md5: str
-
-
-def data_folder(data_home: str | os.PathLike | None = None) -> Path:
-    """Return the folder that fetched data sets are kept in.
-
-    Parameters
-    ----------
-    data_home : path, default=None
-        None: the environment variable ``METAEST_CACHE_DIR``, else ``~/metaest_data``.
-    """
-    folder = data_home or os.environ.get("METAEST_CACHE_DIR") or Path("~", "metaest_data")
-    return Path(folder).expanduser()
 
 
 def load_or_fetch(
@@ -75,14 +66,24 @@ def load_or_fetch(
     archives : sequence of Archive
         What it is prepared from.
     prepare : callable
-        Writes the prepared file from the downloads, see :func:`writes_npz`.
+        Makes its content from the downloads, see :func:`prepares_npz`.
     read : callable
         Reads it, such as :func:`read_npz`.
     source : path or None
         The prepared file or its folder; nowhere else is looked then.
     data_home, download_if_missing, n_retries, delay
         As in :func:`metaest.datasets.fetch_omniglot`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If `n_retries` or `delay` is out of its range.
+    DatasetError
+        If the file is not here and may not or cannot be fetched, or is damaged.
     """
+    check_int(n_retries, "n_retries", low=0)
+    if not is_real(delay) or not 0 <= delay < math.inf:
+        raise InvalidParameterError(f"delay must be seconds >= 0, got {delay!r}.")
     if source is not None:
         path = Path(source).expanduser()
         path = path / file if path.is_dir() else path
@@ -102,14 +103,15 @@ def load_or_fetch(
     return _read(target, read, "Delete it to have it fetched again.")
 
 
-def writes_npz(convert: Callable[[Sequence[zipfile.ZipFile]], Arrays]) -> Prepare:
-    """Return a `prepare` that writes the arrays which `convert` makes of the zip archives."""
+def prepares_npz(convert: Callable[[Sequence[zipfile.ZipFile]], Arrays]) -> Prepare:
+    """Return a `prepare` for the arrays that `convert` makes of the zip archives."""
 
-    def prepare(downloads: Sequence[Path], target: Path) -> None:
+    def prepare(downloads: Sequence[Path]) -> bytes:
         with ExitStack() as stack:
             arrays = convert([stack.enter_context(zipfile.ZipFile(path)) for path in downloads])
-        with target.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        stream = io.BytesIO()
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+        return stream.getvalue()
 
     return prepare
 
@@ -123,10 +125,9 @@ def read_npz(path: Path) -> Arrays:
 
 
 def _check_may_download(file: str, places: Sequence[Path], download_if_missing: bool) -> None:
-    offline = os.environ.get("METAEST_OFFLINE", "") not in ("", "0")
-    if download_if_missing and not offline:
+    reason = why_no_download(download_if_missing)
+    if not reason:
         return
-    reason = "METAEST_OFFLINE is set" if offline else "download_if_missing=False"
     raise DatasetError(
         f"{file} is not on this machine and {reason}. Looked at: "
         f"{', '.join(map(str, places))}. Pass source= (the file or its folder), set "
@@ -139,28 +140,16 @@ def _fetch(
 ) -> None:
     """Download, verify, convert and only then put in place, in one step.
 
-    All of it happens in a temporary folder beside the target, so an interrupted or failed run
+    The downloads lie in a temporary folder beside the target, so an interrupted or failed run
     leaves nothing, and two processes that fetch at once cannot disturb each other.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-")
-    except OSError as error:
-        raise DatasetError(
-            f"cannot write to {target.parent} ({error}). Pass data_home=, or set METAEST_CACHE_DIR "
-            "to a folder that you may write to."
-        ) from error
-    with scratch as folder:
+    with scratch_folder(target.parent) as folder:
         downloads = []
         for archive in archives:
             path = Path(folder, archive.url.rsplit("/", 1)[-1])
             _download(archive, path, n_retries=n_retries, delay=delay)
             downloads.append(path)
-        prepared = Path(folder, f"prepared-{target.name}")
-        prepare(downloads, prepared)
-        with prepared.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(prepared, target)
+        keep_file(target, prepare(downloads))
 
 
 def _download(archive: Archive, path: Path, *, n_retries: int, delay: float) -> None:

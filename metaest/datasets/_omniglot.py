@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from sklearn.utils import Bunch
 
-from metaest.datasets._fetch import Arrays, load_or_fetch, read_npz, writes_npz
+from metaest.datasets._fetch import Arrays, load_or_fetch, prepares_npz, read_npz
 from metaest.datasets._omniglot_files import IMAGES, RUNS, convert_images, convert_runs, resize
 from metaest.exceptions import DatasetError, InvalidParameterError, did_you_mean
 
@@ -106,7 +106,7 @@ def fetch_omniglot(
     Raises
     ------
     InvalidParameterError
-        If the subset is unknown.
+        If the subset is unknown, or `n_retries` or `delay` is out of its range.
     DatasetError
         If the data is not here and may not or cannot be fetched, or a file is damaged.
     MissingDependencyError
@@ -132,7 +132,7 @@ def fetch_omniglot(
     arrays = load_or_fetch(
         "omniglot28.npz",
         IMAGES,
-        writes_npz(convert_images),
+        prepares_npz(convert_images),
         read_npz,
         source=source,
         data_home=data_home,
@@ -180,8 +180,12 @@ def fetch_omniglot_oneshot_runs(
 
     Raises
     ------
-    DatasetError, MissingDependencyError
-        As in :func:`fetch_omniglot`.
+    InvalidParameterError
+        If `image_size`, `n_retries` or `delay` is out of its range.
+    DatasetError
+        If the data is not here and may not or cannot be fetched, or a file is damaged.
+    MissingDependencyError
+        If Pillow is needed, to convert a download or to resize, and is not installed.
 
     Examples
     --------
@@ -195,7 +199,7 @@ def fetch_omniglot_oneshot_runs(
     arrays = load_or_fetch(
         "omniglot_oneshot_runs.npz",
         RUNS,
-        writes_npz(convert_runs),
+        prepares_npz(convert_runs),
         read_npz,
         source=source,
         data_home=data_home,
@@ -241,4 +245,7 @@ def _make_bunch(arrays: Arrays, subset: str) -> Bunch:
 def _check_names(arrays: Arrays, names: Iterable[str]) -> None:
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise DatasetError(f"the file of the data set lacks {', '.join(missing)}: it is not ours.")
+        raise DatasetError(
+            f"the file of the data set lacks {', '.join(missing)}: it was not written by metaest. "
+            "Delete it to have it fetched again, or pass source= with another copy."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import itemgetter
 from typing import Any
 
@@ -95,15 +95,36 @@ class EpisodeBatch:
         )
 
     def chunks(self, size: int) -> Iterator[EpisodeBatch]:
-        """Yield the episodes in parts of at most `size`."""
+        """Yield the episodes in parts of at most `size`, each padded to its own longest task.
+
+        Real rows stand before padded ones, as :func:`pad_rows` puts them.
+        """
         for start in range(0, len(self), size):
-            yield self.map(itemgetter(slice(start, start + size)))
+            yield self.map(itemgetter(slice(start, start + size)))._trimmed()
+
+    def _trimmed(self) -> EpisodeBatch:
+        s, q = (max(1, int(m.sum(1).max())) for m in (self.support_mask, self.query_mask))
+        return replace(
+            self,
+            support_x=self.support_x[:, :s],
+            support_y=self.support_y[:, :s],
+            support_mask=self.support_mask[:, :s],
+            query_x=self.query_x[:, :q],
+            query_y=self.query_y[:, :q],
+            query_mask=self.query_mask[:, :q],
+        )
 
 
 def pad_rows(parts: Sequence[Tensor], length: int | None = None) -> tuple[Tensor, Tensor]:
     """Stack tensors of shapes (n_i, ...) into (B, max n_i, ...), with the mask of real rows.
 
     Never to no rows at all, which some layers refuse: then there is one, padded.
+
+    Parameters
+    ----------
+    parts : sequence of B Tensors, each of shape (n_i, ...)
+    length : int, default=None
+        Rows to pad to; None: those of the longest part.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaest._checks import check_int
 from metaest._torch import as_float_tensor
 from metaest.episodes._batch import EpisodeBatch, pad_rows
 from metaest.episodes._shape import EpisodeIndices, EpisodeShape, IntRange, group_rows
@@ -34,6 +35,8 @@ class EpisodeSampler:
 
     Raises
     ------
+    InvalidParameterError
+        If a number of ways, shots or queries, or `random_state`, is not allowed.
     EpisodeError
         If a class (or task) has fewer rows than the smallest episode needs, or a pool has
         fewer classes.
@@ -61,7 +64,7 @@ class EpisodeSampler:
         self.tasks = tasks
         described = tasks.description_size is not None
         self.shape = EpisodeShape(n_ways, n_shots, n_queries, balanced, described)
-        self.random_state = random_state
+        self.random_state = check_int(random_state, "random_state", low=0)
         self._rows_of_class: list[list[np.ndarray]] = []
         for number, task in enumerate(tasks):
             where = f"task {task.name or number}" if len(tasks) > 1 else "the pool"

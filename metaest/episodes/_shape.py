@@ -31,18 +31,23 @@ class EpisodeShape:
 
     Parameters
     ----------
-    n_ways : int, (low, high) or None
+    n_ways : int, (low, high) or None, default=5
         Classes of an episode; None takes all classes of the task.
-    n_shots : int or (low, high)
+    n_shots : int or (low, high), default=5
         Support rows of each class (regression: of the episode). A range is drawn from uniformly.
-    n_queries : int or (low, high)
+    n_queries : int or (low, high), default=15
         Query rows of each class (regression: of the episode). Of a range as many are taken as
         the class has left.
-    balanced : bool
+    balanced : bool, default=True
         Whether all classes of an episode have the same number of shots; if not, each class
         draws its own from the range `n_shots`.
-    described : bool
+    described : bool, default=False
         Whether the classes have descriptions, so that they need no support rows.
+
+    Raises
+    ------
+    InvalidParameterError
+        If a number of ways, shots or queries is not allowed.
     """
 
     n_ways: IntRange | None = 5
@@ -151,7 +156,19 @@ class EpisodeShape:
 
 
 def group_rows(codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
-    """Return the positions of each class's rows."""
+    """Return the positions of each class's rows.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n_rows,)
+        Class of each row, 0..n_classes-1.
+    n_classes : int
+
+    Returns
+    -------
+    list of n_classes int arrays
+        Ascending.
+    """
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(n_classes + 1))
     return [order[bounds[c] : bounds[c + 1]] for c in range(n_classes)]

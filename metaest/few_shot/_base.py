@@ -109,15 +109,21 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
 
         Raises
         ------
+        InvalidParameterError
+            If a parameter, or the teacher, is not allowed, or the learner not for such tasks.
         TaskError
             If the tasks are empty, of another kind, or have what the learner cannot read.
+        UnsupportedTaskError
+            If they have class descriptions that the learner cannot use.
         EpisodeError
             If they have too few classes or rows for the episodes.
+        CheckpointError
+            If the folder holds a checkpoint of another run, or cannot be written to.
 
         Warns
         -----
         MetaTrainingWarning
-            If interrupted (Ctrl-C): the best weights so far are kept.
+            If interrupted (Ctrl-C) or diverged: the best weights so far are kept.
         """
         check_checkpoint(checkpoint, self.random_state)
         seed = draw_seed(self.random_state)

@@ -12,7 +12,7 @@ from sklearn.base import RegressorMixin
 from metaest._checks import check_numeric_targets
 from metaest.exceptions import UnsupportedTaskError
 from metaest.few_shot._base import BaseMetaFewShot
-from metaest.learners import Learner
+from metaest.learners import LEARNERS, Learner
 
 
 class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
@@ -73,6 +73,9 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         Number of columns seen in `fit` (images: channels).
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, where X has names that are all strings.
+    categories_ : list of (ndarray of str, or None), length `n_features_in_`
+        Categories of each column seen in `fit`, None for a column of numbers; only where the
+        learner takes tables and X has categories, strings or dates.
     learner_ : Learner
         The learner that `fit` used.
     state_ : dict of Tensor, each of shape (1, ...)
@@ -172,10 +175,11 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         if not return_std:
             return mean.numpy()
         if variance is None:
+            able = [repr(name) for name, cls in LEARNERS.items() if cls.predicts_variance]
             raise UnsupportedTaskError(
                 f"return_std=True, but {type(self.learner_).__name__} predicts no variance. Use "
-                "learner='deep_kernel_gp' or 'in_context', or a Learner of your own whose predict "
-                "returns Gaussian(mean, variance)."
+                f"learner={' or '.join(able)}, or a Learner of your own whose predict returns "
+                "Gaussian(mean, variance)."
             )
         return mean.numpy(), variance.sqrt().numpy()
 

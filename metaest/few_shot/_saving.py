@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -11,17 +10,8 @@ import torch
 from torch import Tensor
 
 from metaest.exceptions import ArchitectureMismatchError, FileFormatError, InvalidParameterError
-from metaest.persistence import (
-    decode,
-    decode_backbone,
-    encode,
-    encode_backbone,
-    pack_state,
-    read_file,
-    select,
-    unpack_state,
-    write_file,
-)
+from metaest.persistence import decode, encode, encode_parameters, read_file, select, write_file
+from metaest.training._pack import decode_backbone, encode_backbone, pack_state, unpack_state
 
 _KIND = "few_shot"
 
@@ -43,7 +33,14 @@ class SaveMixin:
         Raises
         ------
         InvalidParameterError
-            If a parameter cannot be written.
+            If a parameter or a label cannot be written.
+        OSError
+            If the folder does not exist, or the file cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            If a parameter is left out.
         """
         _save(self, path)
 
@@ -71,20 +68,26 @@ class SaveMixin:
 
         Raises
         ------
+        InvalidParameterError
+            If `backbone` is needed and missing, not needed, or makes another network.
         FileFormatError
             If the file is corrupt, truncated, or holds something else.
         NewerVersionError
             If a newer metaest wrote it.
+        OSError
+            If there is no file, or it cannot be read.
         """
         return _load(cls, path, backbone=backbone, device=device)
 
 
 def _save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write an estimator to a file."""
+    parameters = estimator.get_params(deep=False)
+    backbone = encode_backbone(parameters.pop("backbone"))
     content: dict[str, Any] = {
         "what": _KIND,
         "kind": estimator._kind,
-        "parameters": _encode_parameters(estimator),
+        "parameters": encode_parameters(parameters) | {"backbone": backbone},
         "meta": None,
         "fitted": None,
     }
@@ -176,27 +179,6 @@ def _restore_fit(
     if fitted["adapted_from"] is not None:
         saved = fitted["adapted_from"]
         estimator._adapted_from = unpack_state(saved, tensors, "adapted_from", **where)
-
-
-def _encode_parameters(estimator: Any) -> dict[str, Any]:
-    parameters = estimator.get_params(deep=False)
-    left_out = [
-        name
-        for name, value in parameters.items()
-        if isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
-    ]
-    if left_out:
-        warnings.warn(
-            f"{', '.join(left_out)} cannot be saved without pickle and will be None after "
-            "loading; fitted predictions do not need them. Set them again before the next "
-            "fit_meta.",
-            UserWarning,
-            stacklevel=4,
-        )
-    encoded = {
-        k: None if k in left_out else encode(v, k) for k, v in parameters.items() if k != "backbone"
-    }
-    return encoded | {"backbone": encode_backbone(parameters["backbone"])}
 
 
 def _encode_array(array: np.ndarray | None) -> dict[str, Any] | None:

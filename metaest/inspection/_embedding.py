@@ -8,13 +8,13 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 
 from metaest._checks import check_targets, find_kind
-from metaest.exceptions import TaskError, missing_dependency
+from metaest._optional import import_optional
+from metaest._palette import PALETTE
+from metaest.exceptions import TaskError
 from metaest.inspection._plane import features_of, project
 
 __all__ = ["EmbeddingDisplay"]
 
-#: Colour-blind safe (Okabe and Ito); more classes take those of matplotlib's tab20.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _RING = "0.1"
 
 
@@ -157,10 +157,7 @@ class EmbeddingDisplay:
             Columns part ("support", "query" or "prototype"), x, y, label and predicted (of query
             rows); None where it is not known.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise missing_dependency("pandas", "frame", "EmbeddingDisplay.to_frame") from error
+        pandas = import_optional("pandas", "frame", "EmbeddingDisplay.to_frame")
         parts = [
             ("support", self.support, self.y_support, None),
             ("query", self.query, self.y_query, self.y_pred),
@@ -194,16 +191,13 @@ class EmbeddingDisplay:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        try:
-            from matplotlib import pyplot as plt
-        except ImportError as error:
-            raise missing_dependency("matplotlib", "plot", "EmbeddingDisplay") from error
+        plt = import_optional("matplotlib.pyplot", "plot", "EmbeddingDisplay")
         if ax is None:
             _, ax = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         classes = self.classes
-        many = len(classes) > len(_COLORS)
-        palette = plt.get_cmap("tab20")(np.arange(20)) if many else _COLORS
+        many = len(classes) > len(PALETTE)
+        palette = plt.get_cmap("tab20")(np.arange(20)) if many else PALETTE
         color = {label: palette[i % len(palette)] for i, label in enumerate(classes.tolist())}
         shown = self.y_pred if self.y_query is None else self.y_query
         grey = ["0.6"] * len(self.query)

@@ -28,7 +28,7 @@ def features_of(estimator: Any, X: Any) -> np.ndarray:
     Parameters
     ----------
     estimator : estimator
-        Of a pipeline, the last step decides, and the others transform.
+        If it is a pipeline, the last step decides, and the others transform.
     X : array-like, DataFrame or sparse matrix of shape (n, ...)
 
     Returns

@@ -15,9 +15,9 @@ from metaest.learners._execute import encode
 from metaest.learners._head import (
     add_head,
     apply_head,
-    default_rate,
     initial_head,
     inner_losses,
+    step_size,
 )
 from metaest.learners._inner import descend_to_state
 from metaest.nets import NetSpec
@@ -75,9 +75,7 @@ class ANIL(Learner):
             prediction = apply_head(features, head["weight"], head["bias"], support.class_mask)
             return inner_losses(prediction, support)
 
-        rate = self.inner_lr
-        if rate is None:
-            rate = default_rate(support.class_mask is not None)
+        rate = step_size(self.inner_lr, support.class_mask is not None)
         rates = dict.fromkeys(start, rate)
         steps, first_order = self.inner_steps, self.first_order
         return descend_to_state(loss_of, start, rates, steps, support, first_order=first_order)

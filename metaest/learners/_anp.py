@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from metaest._sklearn import Interval
 from metaest.episodes import Support
 from metaest.learners._base import LearnerNet, State, one_hot
+from metaest.learners._constraints import SIZE
 from metaest.learners._neural_process import NeuralProcess
 from metaest.nets._attention import MultiheadAttention
+
+#: Scores of one chunk of query rows, roughly: bounds the memory of predictions.
+_BUDGET = 2**24
 
 
 class ANP(NeuralProcess):
@@ -59,8 +62,8 @@ class ANP(NeuralProcess):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **NeuralProcess._parameter_constraints,
-        "n_heads": [Interval(Integral, 1, None, closed="left")],
-        "head_size": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [SIZE],
+        "head_size": [SIZE],
     }
 
     def __init__(
@@ -93,8 +96,11 @@ class ANP(NeuralProcess):
         return state | {"members": members.transpose(1, 2)}  # (B, C, S)
 
     def _summarise(self, module: LearnerNet, state: State, features: Tensor) -> Tensor:
-        queries, keys, values = (
-            part.unsqueeze(1) for part in (features, state["keys"], state["values"])
-        )
+        keys, values = state["keys"].unsqueeze(1), state["values"].unsqueeze(1)
         mask = state["members"].unsqueeze(2)  # (B, G, 1, S)
-        return module.attention(queries, keys, values, mask).transpose(1, 2)  # (B, Q, G, h)
+        size = max(1, _BUDGET // (mask.numel() * self.n_heads))
+        parts = [
+            module.attention(queries.unsqueeze(1), keys, values, mask)  # (B, G, q, h)
+            for queries in features.split(size, 1)
+        ]
+        return torch.cat(parts, 2).transpose(1, 2)  # (B, Q, G, h)

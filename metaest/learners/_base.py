@@ -74,6 +74,9 @@ class Learner(BaseEstimator, ABC):
     #: Whether the method can learn a class from its description, with examples or without.
     describes: ClassVar[bool] = False
 
+    #: Whether predicted targets have a variance.
+    predicts_variance: ClassVar[bool] = False
+
     #: Whether one network serves tables of any number of columns.
     any_columns: ClassVar[bool] = False
 

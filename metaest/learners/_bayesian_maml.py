@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaest._sklearn import Interval, StrOptions
+from metaest._sklearn import StrOptions
 from metaest._torch import mask_logits
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
-from metaest.learners._constraints import COUNT, RATE
-from metaest.learners._head import add_head, apply_network, default_rate, start_network
+from metaest.learners._constraints import COUNT, RATE, SIZE
+from metaest.learners._head import add_head, apply_network, start_network, step_size
 from metaest.learners._inner import Direction, last, network_path
 from metaest.learners._prototypes import squared_distances
 from metaest.nets import NetSpec, make_embedding
@@ -73,8 +72,9 @@ class BayesianMAML(Learner):
     """
 
     kinds = ("classification", "regression")
+    predicts_variance = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_particles": [Interval(Integral, 1, None, closed="left")],
+        "n_particles": [SIZE],
         "inner_steps": [COUNT],
         "inner_lr": [RATE, None],
         "head": [StrOptions({"zero", "prototype"})],
@@ -131,9 +131,8 @@ class BayesianMAML(Learner):
         return Gaussian(means.mean(1), means.var(1, correction=0) + module.log_noise.exp())
 
     def _rate(self, support: Support) -> float:
-        if self.inner_lr is None:
-            return default_rate(support.class_mask is not None) * (self.n_particles + 1) / 2
-        return self.inner_lr
+        rate = step_size(self.inner_lr, support.class_mask is not None)
+        return rate * (self.n_particles + 1) / 2 if self.inner_lr is None else rate
 
 
 def stein_direction(particles: Tensor, gradients: Tensor, temperature: Tensor) -> Tensor:

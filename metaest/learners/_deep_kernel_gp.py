@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaest._sklearn import Interval, StrOptions
+from metaest._sklearn import StrOptions
 from metaest._torch import local_seed
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
-from metaest.learners._constraints import POSITIVE
+from metaest.learners._constraints import POSITIVE, SIZE
 from metaest.learners._execute import encode
 from metaest.learners._gp import Affine, Fit, fit_gp, matern
 from metaest.nets import NetSpec
@@ -28,11 +27,11 @@ class DeepKernelGP(Learner):
 
     All tasks share a prior, :math:`y \sim \mathcal{GP}(m, k)` with noise :math:`\sigma^2`, and
     each task is its exact posterior. Mean and kernel are functions of learned features
-    :math:`\phi(x)` (linear maps A and B of the embedding, n_latent outputs each),
+    :math:`\phi(x)` (linear maps A and B of the embedding, n outputs each),
 
     .. math::
         k(x, x') = a_1\,k_{5/2}(x / \ell, x' / \ell) + a_2\,k_{5/2}(A\phi(x), A\phi(x'))
-                   + a_3\,(B\phi(x))^\top B\phi(x'),
+                   + \frac{a_3}{n}\,(B\phi(x))^\top B\phi(x'),
 
     where :math:`k_{5/2}` is Matérn's kernel and the first term, on the rows themselves, is there
     for tables only. The last one lets tasks differ by combinations of functions that are learned
@@ -41,7 +40,7 @@ class DeepKernelGP(Learner):
     Parameters
     ----------
     n_latent : int, default=16
-        Outputs of A and of B.
+        Outputs n of A and of B.
     noise : float, default=0.05
         Starting value of :math:`\sigma^2`; targets have variance 1.
     scaling : {"none", "offset", "affine"}, default="offset"
@@ -70,8 +69,9 @@ class DeepKernelGP(Learner):
     """
 
     kinds = ("regression",)
+    predicts_variance = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_latent": [Interval(Integral, 1, None, closed="left")],
+        "n_latent": [SIZE],
         "noise": [POSITIVE],
         "scaling": [StrOptions({"none", "offset", "affine"})],
     }
@@ -86,7 +86,7 @@ class DeepKernelGP(Learner):
     def _add_parameters(
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.radial = nn.Linear(n_features, self.n_latent)  # A
             module.linear = nn.Linear(n_features, self.n_latent)  # B
             module.mean = nn.Linear(n_features, 1)

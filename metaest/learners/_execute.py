@@ -27,6 +27,14 @@ _R = TypeVar("_R")
 #: Layers that vmap refuses, or that update state when called.
 _LOOPED = (nn.modules.batchnorm._BatchNorm, nn.RNNBase, nn.modules.instancenorm._InstanceNorm)
 
+#: Layers that draw random numbers when called.
+_RANDOM = (
+    nn.modules.dropout._DropoutNd,
+    nn.RReLU,
+    nn.FractionalMaxPool2d,
+    nn.FractionalMaxPool3d,
+)
+
 
 def is_looped(module: nn.Module) -> bool:
     """Whether tasks with weights of their own run one after another."""
@@ -50,14 +58,21 @@ def thread_count(module: nn.Module) -> int:
     """How many Python threads the chunks of a step may run on, one core each.
 
     More than one where tasks are looped, on a CPU; but one where a layer may draw random
-    numbers, since the threads would draw them in no fixed order.
+    numbers, since the threads would draw them in no fixed order, or keeps running statistics,
+    which would be lost with the threads' copies of the module or be updated in no fixed order.
     """
     if module_device(module).type != "cpu" or not is_looped(module):
         return 1
     layers = list(module.modules())
     known = all(type(m).__module__.startswith(("torch.nn.", "metaest.nets.")) for m in layers)
-    random = any(isinstance(m, nn.modules.dropout._DropoutNd) for m in layers)
-    return torch.get_num_threads() if known and not random else 1
+    random = any(isinstance(m, _RANDOM) or _drops_out(m) for m in layers)
+    counting = any(getattr(m, "track_running_stats", False) for m in layers)
+    return torch.get_num_threads() if known and not random and not counting else 1
+
+
+def _drops_out(layer: nn.Module) -> bool:
+    share = getattr(layer, "dropout", 0.0)  # of recurrent layers and of attention
+    return isinstance(share, float) and share > 0
 
 
 def map_chunks(function: Callable[[_T], _R], chunks: Iterable[_T], n_threads: int) -> list[_R]:

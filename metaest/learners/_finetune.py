@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaest._sklearn import StrOptions
-from metaest._torch import local_seed, mask_logits
+from metaest._torch import local_seed, mask_logits, select
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import (
     Gaussian,
@@ -56,7 +56,8 @@ class FineTune(Learner):
     head_steps : int, default=100
         Gradient steps of the new head (accelerated where it is linear).
     l2 : float, default=1e-3
-        Penalty of the new linear head.
+        Penalty of the new linear head on the mean loss; for regression in units of the rows' mean
+        squared length.
     adapt_steps : int, default=0
         Gradient steps of the whole network on the support set, after those of the head; a head
         of cosines then moves as a linear one. May be changed after meta-training.
@@ -106,7 +107,7 @@ class FineTune(Learner):
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
         is_cosine = self.head == "cosine" and spec.kind == "classification"
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.base_head = nn.Linear(n_features, spec.n_classes, bias=not is_cosine)
         if is_cosine:
             module.log_scale = nn.Parameter(torch.tensor(float(np.log(_SCALE))))
@@ -151,8 +152,7 @@ class FineTune(Learner):
         class_mask: Tensor | None,
     ) -> Tensor:
         """Run rows through each task's own embedding, or the shared one: (B, n, d)."""
-        body = {k.removeprefix(BODY): p for k, p in state.items() if k.startswith(BODY)}
-        shared = module.embedding
+        body, shared = select(state, BODY), module.embedding
         features = run_tasks(shared, body, x) if body else encode(shared, x)
         return features if class_mask is None else F.normalize(features, dim=-1)
 

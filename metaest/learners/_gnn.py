@@ -14,6 +14,7 @@ from metaest._sklearn import Interval
 from metaest._torch import local_seed, mask_logits
 from metaest.episodes import Support
 from metaest.learners._base import Learner, LearnerNet, State, one_hot
+from metaest.learners._constraints import SIZE
 from metaest.learners._execute import encode
 from metaest.learners._graph import GraphLayer, pair_scores
 from metaest.learners._head import apply_head
@@ -74,8 +75,8 @@ class GNN(Learner):
     autocast = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_layers": [Interval(Integral, 2, None, closed="left")],
-        "n_hidden": [Interval(Integral, 1, None, closed="left")],
-        "n_channels": [Interval(Integral, 1, None, closed="left")],
+        "n_hidden": [SIZE],
+        "n_channels": [SIZE],
         "residual": ["boolean"],
     }
 
@@ -97,7 +98,7 @@ class GNN(Learner):
     ) -> None:
         sizes = [self.n_hidden + 1 + n * self.n_channels for n in range(self.n_layers)]
         outs = [self.n_channels] * (self.n_layers - 1) + [1]
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.enter = nn.Linear(n_features, self.n_hidden)
             module.layers = nn.ModuleList(
                 GraphLayer(n_in, self.n_hidden, n_out)

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from metaest.learners._prototypes import squared_distances
+
 #: What a task estimates of its targets: nothing, a shift, or a shift and a scale.
 Affine = Literal["none", "offset", "affine"]
 
@@ -42,12 +44,8 @@ class Fit(NamedTuple):
 
 
 def matern(a: Tensor, b: Tensor) -> Tensor:
-    """Matérn kernel with smoothness 5/2: (B, n, d), (B, m, d) -> (B, n, m).
-
-    The square is expanded: ``cdist`` has no second derivative on a CPU.
-    """
-    squares = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
-    distance = (5 * (squares - 2 * a @ b.transpose(-1, -2)).clamp(min=1e-12)).sqrt()
+    """Matérn kernel with smoothness 5/2: (..., n, d), (..., m, d) -> (..., n, m)."""
+    distance = (5 * squared_distances(a, b).clamp(min=1e-12)).sqrt()
     return (1 + distance + distance.square() / 3) * torch.exp(-distance)
 
 

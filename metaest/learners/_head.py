@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaest._torch import local_seed, mask_logits
+from metaest._torch import local_seed, mask_logits, select
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, LearnerNet, masked_mean, one_hot, row_losses
 from metaest.learners._execute import encode, expand_parameters, run_tasks
+from metaest.learners._prototypes import weighted_means
 from metaest.nets import NetSpec
 
 #: Before the names of the embedding's weights, where a task has weights of its own.
@@ -27,7 +28,7 @@ def add_head(module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.
     softmax, so the head starts at zero.
     """
     if spec.kind == "regression":
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             linear = nn.Linear(n_features, 1)
         module.head_weight = nn.Parameter(linear.weight.detach())  # (1, d)
         module.head_bias = nn.Parameter(linear.bias.detach())  # (1,)
@@ -90,9 +91,8 @@ def prototype_head(features: Tensor, support: Support) -> dict[str, Tensor]:
 def class_means(features: Tensor, support: Support) -> Tensor:
     """Mean of each class's rows: (B, S, d) -> (B, C, d); 0 for absent classes."""
     assert support.class_mask is not None
-    members = one_hot(support.y, support.mask, support.class_mask.shape[1], features.dtype)
-    counts = members.sum(1).clamp(min=1)  # (B, C)
-    return members.transpose(1, 2) @ features / counts.unsqueeze(-1)
+    n_classes = support.class_mask.shape[1]
+    return weighted_means(features, one_hot(support.y, support.mask, n_classes, features.dtype))
 
 
 def inner_losses(prediction: Tensor | Gaussian, support: Support) -> Tensor:
@@ -114,9 +114,11 @@ def inner_norm(class_mask: Tensor | None) -> float | None:
     return 10.0 if class_mask is None else None
 
 
-def default_rate(support_has_classes: bool) -> float:
-    """Return the step size of an inner loop where none is given (targets are standardised)."""
-    return 0.01 if support_has_classes else 0.05
+def step_size(given: float | None, classifies: bool) -> float:
+    """Return the step size of an inner loop, where none is given for standardised targets."""
+    if given is not None:
+        return given
+    return 0.01 if classifies else 0.05
 
 
 def apply_head(
@@ -156,9 +158,16 @@ def apply_network(
     -------
     Tensor of shape (B, n, C), or Gaussian of shape (B, n)
     """
-    body = {k.removeprefix(BODY): p for k, p in parameters.items() if k.startswith(BODY)}
-    features = run_tasks(module.embedding, body, x)  # (B, n, d)
+    features = run_tasks(module.embedding, select(parameters, BODY), x)  # (B, n, d)
     return apply_head(features, parameters["weight"], parameters["bias"], class_mask)
+
+
+def support_losses(
+    module: LearnerNet, parameters: Mapping[str, Tensor], support: Support
+) -> Tensor:
+    """Loss that an inner loop descends, of tasks with networks of their own: (B,)."""
+    prediction = apply_network(module, parameters, support.x, support.class_mask)
+    return inner_losses(prediction, support)
 
 
 def solve_ridge(features: Tensor, targets: Tensor, penalty: Tensor | float) -> Tensor:
@@ -175,14 +184,18 @@ def solve_ridge(features: Tensor, targets: Tensor, penalty: Tensor | float) -> T
     Returns
     -------
     Tensor of shape (B, d, C)
+        In single precision at least.
 
     References
     ----------
     Bertinetto et al., Meta-learning with differentiable closed-form solvers, ICLR 2019, eq. 4-6.
     """
-    n_rows, n_features = features.shape[1:]
-    transposed = features.transpose(1, 2)
-    eye = torch.eye(min(n_rows, n_features), dtype=features.dtype, device=features.device)
-    if n_rows <= n_features:
-        return transposed @ torch.linalg.solve(features @ transposed + penalty * eye, targets)
-    return torch.linalg.solve(transposed @ features + penalty * eye, transposed @ targets)
+    with torch.autocast(features.device.type, enabled=False):
+        precise = torch.promote_types(features.dtype, torch.float32)
+        features, targets = features.to(precise), targets.to(precise)
+        n_rows, n_features = features.shape[1:]
+        transposed = features.transpose(1, 2)
+        eye = torch.eye(min(n_rows, n_features), dtype=precise, device=features.device)
+        if n_rows <= n_features:
+            return transposed @ torch.linalg.solve(features @ transposed + penalty * eye, targets)
+        return torch.linalg.solve(transposed @ features + penalty * eye, transposed @ targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,12 +12,12 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from metaest._sklearn import Interval
-from metaest._torch import local_seed, mask_logits
+from metaest._torch import local_seed, mask_logits, select
 from metaest.episodes import EpisodeBatch, Support
 from metaest.exceptions import UnsupportedTaskError
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, query_losses
 from metaest.learners._companions import OF_ROWS, fit_companions, predict_companions
-from metaest.learners._constraints import POSITIVE
+from metaest.learners._constraints import POSITIVE, SIZE
 from metaest.learners._in_context_bins import bin_loss, predict_moments, read_bins, to_gaussian
 from metaest.learners._in_context_members import assign_slots, class_ranks, combine
 from metaest.learners._opinions import as_columns
@@ -34,8 +34,6 @@ _LEAST = 1e-6
 
 #: Parameters that are sizes of the network.
 _SIZES = ("n_outputs", "cell_width", "row_width", "n_inducing", "n_row_layers", "n_layers")
-
-_SIZE = Interval(Integral, 1, None, closed="left")
 
 
 class InContextTransformer(Learner):
@@ -110,20 +108,21 @@ class InContextTransformer(Learner):
     """
 
     kinds = ("classification", "regression")
+    predicts_variance = True
     autocast = True
     any_columns = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_estimators": [_SIZE],
+        "n_estimators": [SIZE],
         "temperature": [POSITIVE],
         "companions": [Interval(Real, 0, 1, closed="both")],
-        "n_trees": [_SIZE],
-        "max_rows": [_SIZE],
-        "n_outputs": [_SIZE],
-        "cell_width": [_SIZE],
-        "row_width": [_SIZE],
-        "n_inducing": [_SIZE],
-        "n_row_layers": [_SIZE],
-        "n_layers": [_SIZE],
+        "n_trees": [SIZE],
+        "max_rows": [SIZE],
+        "n_outputs": [SIZE],
+        "cell_width": [SIZE],
+        "row_width": [SIZE],
+        "n_inducing": [SIZE],
+        "n_row_layers": [SIZE],
+        "n_layers": [SIZE],
     }
 
     def __init__(
@@ -159,7 +158,7 @@ class InContextTransformer(Learner):
         module = LearnerNet()
         module.embedding, module.n_features = nn.Flatten(), math.prod(spec.input_shape)
         sizes = self.network_parameters()
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.network = InContextNet(n_classes=sizes.pop("n_outputs"), **sizes)
         return module
 
@@ -181,9 +180,7 @@ class InContextTransformer(Learner):
         return state | {f"{_COMPANION}{name}": value for name, value in fitted.items()}
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
-        fitted = {
-            k.removeprefix(_COMPANION): v for k, v in state.items() if k.startswith(_COMPANION)
-        }
+        fitted = select(state, _COMPANION)
         if "class_mask" not in state:
             own = predict_moments(module.network, state, query_x, self.temperature)  # (B, Q, 2)
             theirs = predict_regressors(fitted, query_x.flatten(2)) if fitted else own
@@ -203,8 +200,7 @@ class InContextTransformer(Learner):
     def _answer(self, module: LearnerNet, state: State, x: Tensor) -> Tensor:
         """Return the network's own logits: (B, Q, C)."""
         slots, member_mask = state["slots"], state["member_mask"]
-        read = {k.removeprefix("net_"): v for k, v in state.items() if k.startswith("net_")}
-        logits = predict_in_parts(module.network, read, x)  # (B, M, Q, outputs)
+        logits = predict_in_parts(module.network, select(state, "net_"), x)  # (B, M, Q, outputs)
         logits = combine(logits, slots, member_mask) / self.temperature  # (B, Q, C)
         return mask_logits(logits, state["class_mask"])
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metaest._torch import select
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, State, masked_mean
 from metaest.nets._in_context import InContextNet
@@ -132,8 +133,7 @@ def predict_moments(net: InContextNet, state: State, query_x: Tensor, temperatur
 
 def _shares(net: InContextNet, state: State, query_x: Tensor, temperature: float) -> Tensor:
     """Probability of each output's bin: (B, M, Q, O)."""
-    read = {k.removeprefix("net_"): v for k, v in state.items() if k.startswith("net_")}
-    logits = predict_in_parts(net, read, query_x.flatten(2)).double()
+    logits = predict_in_parts(net, select(state, "net_"), query_x.flatten(2)).double()
     return (logits * _SHARPNESS / temperature).softmax(-1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metaest.episodes import Support
 from metaest.learners._base import LearnerNet, State
-from metaest.learners._head import apply_network, inner_losses, inner_norm
+from metaest.learners._head import inner_norm, support_losses
 
 _T = TypeVar("_T")
 
@@ -168,8 +168,7 @@ def network_path(
     """
 
     def loss_of(parameters: Mapping[str, Tensor]) -> Tensor:
-        prediction = apply_network(module, parameters, support.x, support.class_mask)
-        return inner_losses(prediction, support)
+        return support_losses(module, parameters, support)
 
     path = descend_path(
         loss_of,

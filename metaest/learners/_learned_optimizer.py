@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
 
-from metaest._sklearn import Interval, StrOptions
+from metaest._sklearn import StrOptions
 from metaest._torch import local_seed
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
-from metaest.learners._constraints import COUNT, RATE
-from metaest.learners._head import add_head, apply_network, default_rate
+from metaest.learners._constraints import COUNT, RATE, SIZE
+from metaest.learners._head import add_head, apply_network, step_size
 from metaest.learners._rules import learn_by
 from metaest.nets import NetSpec
 from metaest.nets._coordinatewise import CoordinatewiseLSTM
@@ -65,7 +64,7 @@ class LearnedOptimizer(Learner):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "inner_steps": [COUNT],
         "inner_lr": [RATE, None],
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [SIZE],
         "head": [StrOptions({"zero", "prototype"})],
     }
 
@@ -86,13 +85,11 @@ class LearnedOptimizer(Learner):
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
         add_head(module, n_features, spec, rng)
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.rule = CoordinatewiseLSTM(self.hidden_size)
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
-        rate = self.inner_lr
-        if rate is None:
-            rate = default_rate(support.class_mask is not None)
+        rate = step_size(self.inner_lr, support.class_mask is not None)
 
         def rule(
             value: Tensor, gradient: Tensor, losses: Tensor, hidden: Tensor | None

@@ -13,7 +13,7 @@ from metaest._sklearn import StrOptions
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, query_losses
 from metaest.learners._constraints import COUNT, RATE
-from metaest.learners._head import add_head, apply_network, default_rate, start_network
+from metaest.learners._head import add_head, apply_network, start_network, step_size
 from metaest.learners._inner import Rates, network_path
 from metaest.learners._settle import settle
 from metaest.nets import NetSpec
@@ -163,5 +163,5 @@ class MAML(Learner):
 
     def _start_rates(self, classifies: bool) -> tuple[float, float]:
         """Return the step sizes of the body and of the head."""
-        body_rate = default_rate(classifies) if self.inner_lr is None else self.inner_lr
+        body_rate = step_size(self.inner_lr, classifies)
         return body_rate, body_rate if self.head_lr is None else self.head_lr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from metaest._sklearn import Interval, StrOptions
 from metaest._torch import local_seed, mask_logits
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Learner, LearnerNet, State, masked_mean, one_hot, row_losses
+from metaest.learners._constraints import SIZE
 from metaest.learners._execute import encode
 from metaest.learners._memory import (
     Reading,
@@ -24,8 +25,6 @@ from metaest.learners._memory import (
 )
 from metaest.learners._sequence import SequencePrediction, instance_numbers, mixed_order
 from metaest.nets import NetSpec
-
-_SIZE = Interval(Integral, 1, None, closed="left")
 
 
 class MANN(Learner):
@@ -39,10 +38,12 @@ class MANN(Learner):
     Labels have columns of their own in the memory, one for each class of the task, and the
     prediction is read from these:
 
-    .. math:: p(y = k \mid x_t) \propto v_{tk} + \bigl(1 - \textstyle\sum_j v_{tj}\bigr) u_{tk},
+    .. math:: p(y = k \mid x_t) \propto
+        v_{tk} + \bigl(1 - \textstyle\sum_j v_{tj}\bigr) u_{tk} + \epsilon,
 
-    with the labels :math:`v_t` that the read found and :math:`u_t` uniform over the classes that
-    the memory does not hold: a look at unused places means a new class. The paper shows the
+    with the labels :math:`v_t` that the read found, :math:`u_t` uniform over the classes that
+    the memory does not hold, for a look at unused places means a new class, and a learned
+    :math:`\epsilon`. The paper shows the
     controller the previous label as one-hot numbers and has an output for each; here the
     controller is told how much of the previous vote was right. So classes are alike, their names
     do not matter, and any number of them can come at `fit`.
@@ -76,9 +77,9 @@ class MANN(Learner):
     order_matters = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "controller": [StrOptions({"lstm", "feedforward"})],
-        "n_slots": [_SIZE],
-        "width": [_SIZE, None],
-        "n_hidden": [_SIZE],
+        "n_slots": [SIZE],
+        "width": [SIZE, None],
+        "n_hidden": [SIZE],
         "decay": [Interval(Real, 0, 1, closed="both")],
     }
 
@@ -102,7 +103,7 @@ class MANN(Learner):
     ) -> None:
         width = n_features if self.width is None else self.width
         n_units = self.n_hidden * (4 if self.controller == "lstm" else 1)
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.project = nn.Linear(n_features, width, bias=False)
             nn.init.orthogonal_(module.project.weight)  # similarities stay as they are
             module.controller = nn.Linear(2 * width + 1 + self.n_hidden, n_units)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metaest._torch import MASKED_LOGIT, mask_logits
 from metaest.episodes import Support
-from metaest.learners._base import Gaussian, Learner, LearnerNet, State, one_hot
+from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import POSITIVE
 from metaest.learners._execute import encode
 from metaest.nets import NetSpec
@@ -76,6 +76,30 @@ class MatchingNet(Learner):
         if "class_mask" not in state:
             return Gaussian((scores.softmax(-1) @ state["y"].unsqueeze(-1)).squeeze(-1))
         class_mask = state["class_mask"]
-        members = one_hot(state["y"], state["mask"], class_mask.shape[1], torch.bool)
-        spread = scores.unsqueeze(-1).masked_fill(~members.unsqueeze(1), MASKED_LOGIT)
-        return mask_logits(spread.logsumexp(2), class_mask)  # (B, Q, S, C) -> (B, Q, C)
+        return mask_logits(class_logsumexp(scores, state["y"], class_mask.shape[1]), class_mask)
+
+
+def class_logsumexp(scores: Tensor, y: Tensor, n_classes: int) -> Tensor:
+    """Logarithm of the sum of exponentials over the rows of each class.
+
+    Never in a tensor of rows times classes for each query row.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (B, Q, S)
+        `MASKED_LOGIT` where padded.
+    y : Tensor of int64, shape (B, S)
+    n_classes : int
+
+    Returns
+    -------
+    Tensor of shape (B, Q, C)
+        `MASKED_LOGIT` for a class without rows. In single precision at least.
+    """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    own = y.unsqueeze(1).expand_as(scores)
+    shape = (*scores.shape[:2], n_classes)
+    peaks = scores.new_full(shape, MASKED_LOGIT).scatter_reduce(2, own, scores.detach(), "amax")
+    shares = (scores - peaks.gather(2, own)).exp()
+    sums = scores.new_zeros(shape).scatter_add(2, own, shares)
+    return peaks + sums.clamp(min=1).log()  # the row at the peak adds 1

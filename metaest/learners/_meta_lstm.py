@@ -13,7 +13,7 @@ from metaest._sklearn import Interval, StrOptions
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import COUNT
-from metaest.learners._head import add_head, apply_network, default_rate
+from metaest.learners._head import add_head, apply_network, step_size
 from metaest.learners._rules import learn_by
 from metaest.nets import NetSpec
 from metaest.nets._coordinatewise import log_scaled
@@ -27,7 +27,8 @@ class MetaLSTM(Learner):
 
     A step of gradient descent is the update of an LSTM's cell with the forget gate at 1 and the
     input gate at the step size. Here both gates are learned: for each weight :math:`\theta`,
-    with gradient :math:`g` and loss :math:`L` of the support set,
+    with the loss :math:`L` of the support set (times the number of classes for classification) and
+    its gradient :math:`g`,
 
     .. math::
 
@@ -88,9 +89,7 @@ class MetaLSTM(Learner):
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
         add_head(module, n_features, spec, rng)
-        rate = self.inner_lr
-        if rate is None:
-            rate = default_rate(spec.kind == "classification")
+        rate = step_size(self.inner_lr, spec.kind == "classification")
         module.gate_weights = nn.Parameter(torch.zeros(2, 6))  # input and forget gate
         module.gate_biases = nn.Parameter(torch.tensor([float(np.log(rate / (1 - rate))), FORGET]))
 

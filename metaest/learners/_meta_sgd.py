@@ -12,7 +12,7 @@ from metaest._sklearn import StrOptions
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import COUNT, RATE
-from metaest.learners._head import add_head, apply_network, default_rate, start_network
+from metaest.learners._head import add_head, apply_network, start_network, step_size
 from metaest.learners._inner import network_path
 from metaest.learners._settle import settle
 from metaest.nets import NetSpec
@@ -81,9 +81,7 @@ class MetaSGD(Learner):
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
         add_head(module, n_features, spec, rng)
-        rate = self.inner_lr
-        if rate is None:
-            rate = default_rate(spec.kind == "classification")
+        rate = step_size(self.inner_lr, spec.kind == "classification")
         shapes = [p.shape for p in module.embedding.parameters()]
         shapes += [torch.Size([n_features]), torch.Size([1])]  # of the head: for any number of ways
         module.inner_rates = nn.ParameterList(torch.full(shape, float(rate)) for shape in shapes)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaest._sklearn import Interval
 from metaest._torch import MASKED_LOGIT, local_seed, mask_logits
 from metaest.episodes import Support
 from metaest.learners._base import Learner, LearnerNet, State, masked_mean, one_hot, row_losses
+from metaest.learners._constraints import SIZE
 from metaest.learners._execute import encode
 from metaest.learners._head import apply_head, prototype_head
 from metaest.nets import NetSpec
@@ -20,8 +19,6 @@ from metaest.nets._coordinatewise import log_scaled
 
 #: Gradients below exp of minus this count as small.
 _SMALLEST = 7.0
-
-_SIZE = Interval(Integral, 1, None, closed="left")
 
 
 class MetaNet(Learner):
@@ -71,8 +68,8 @@ class MetaNet(Learner):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_hidden": [_SIZE],
-        "n_meta_hidden": [_SIZE],
+        "n_hidden": [SIZE],
+        "n_meta_hidden": [SIZE],
     }
 
     def __init__(self, *, n_hidden: int = 64, n_meta_hidden: int = 20) -> None:
@@ -82,7 +79,7 @@ class MetaNet(Learner):
     def _add_parameters(
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.slow = nn.Linear(n_features, self.n_hidden)
             nn.init.orthogonal_(module.slow.weight, gain=2**0.5)
             module.layer_weights = _FastWeights(self.n_meta_hidden)

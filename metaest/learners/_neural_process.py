@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import pairwise
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from metaest._sklearn import Interval
 from metaest._torch import local_seed, mask_logits
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
+from metaest.learners._constraints import SIZE
 from metaest.learners._execute import encode
 from metaest.learners._head import apply_head
 from metaest.learners._start import add_start, start_head
@@ -41,8 +42,9 @@ class NeuralProcess(Learner):
     """
 
     kinds = ("classification", "regression")
+    predicts_variance = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_hidden": [Interval(Integral, 1, None, closed="left")],
+        "n_hidden": [SIZE],
         "min_std": [Interval(Real, 0, 1, closed="neither")],
         "residual": ["boolean"],
     }
@@ -55,7 +57,7 @@ class NeuralProcess(Learner):
     ) -> None:
         h, regression = self.n_hidden, spec.kind == "regression"
         n_in, n_out, n_summaries = (n_features + 1, 2, 1) if regression else (n_features, 1, 2)
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.encoder = _layers(n_in, h, h, h)
             module.decoder = _layers(n_features + n_summaries * h, h, h, n_out)
             self._add_summary(module, n_features)

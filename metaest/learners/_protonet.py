@@ -131,7 +131,7 @@ class ProtoNet(Learner):
         if self.metric == "diagonal":
             module.log_scale = nn.Parameter(torch.zeros(n_features))
         if spec.description_size is not None:
-            with local_seed(int(rng.integers(2**62))):
+            with local_seed(rng):
                 module.describe = _description_map(n_features, spec)
 
     def adapt(self, module: LearnerNet, support: Support) -> State:

@@ -16,12 +16,12 @@ from metaest._torch import MASKED_LOGIT
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Squared Euclidean distances, (B, n, d) and (B, m, d) -> (B, n, m).
+    """Squared Euclidean distances, (..., n, d) and (..., m, d) -> (..., n, m).
 
     Expanded rather than ``torch.cdist``, which has no second derivative on a CPU.
     """
-    norms = a.square().sum(-1).unsqueeze(2) + b.square().sum(-1).unsqueeze(1)
-    return norms - 2 * a @ b.transpose(1, 2)
+    norms = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2)
+    return norms - 2 * a @ b.transpose(-1, -2)
 
 
 def weighted_means(features: Tensor, weights: Tensor) -> Tensor:

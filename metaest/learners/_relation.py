@@ -54,7 +54,7 @@ class RelationNet(Learner):
     def _add_parameters(
         self, module: LearnerNet, n_features: int, spec: NetSpec, rng: np.random.Generator
     ) -> None:
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             of_class, of_query = (nn.Linear(n_features, 2 * n_features) for _ in range(2))
             score = nn.Linear(2 * n_features, 1)
             turn = nn.init.orthogonal_(torch.empty(n_features, n_features))

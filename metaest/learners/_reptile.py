@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metaest._sklearn import Interval
 from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, masked_mean, row_losses
-from metaest.learners._constraints import COUNT, RATE
+from metaest.learners._constraints import COUNT, RATE, SIZE
 from metaest.learners._head import add_head, apply_network, inner_norm, start_network
 from metaest.learners._inner import descend
 from metaest.nets import NetSpec
@@ -26,7 +24,7 @@ class Reptile(Learner):
     :math:`\phi`, the step is :math:`\phi \leftarrow \phi + \epsilon(\tilde\phi - \phi)`: no
     gradient through the inner loop, and no split into support and query while meta-training.
     :meth:`meta_loss` is :math:`\frac12 |\phi - \tilde\phi|^2` with :math:`\tilde\phi` constant,
-    whose gradient is that step, so that any optimiser can take it (the paper, section 2).
+    whose gradient is that step, so that any optimiser can take it (Nichol et al. 2018).
 
     Parameters
     ----------
@@ -36,7 +34,7 @@ class Reptile(Learner):
         Step size of the inner loop.
     n_minibatches : int, default=4
         Into how many parts a task's rows fall; different minibatches are what makes Reptile
-        more than averaged joint training (the paper, section 6.1).
+        more than averaged joint training (Nichol et al. 2018).
     adapt_steps : int, default=50
         Gradient steps of ``fit`` on the whole support set (the paper: 50).
 
@@ -56,7 +54,7 @@ class Reptile(Learner):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "inner_steps": [COUNT],
         "inner_lr": [RATE],
-        "n_minibatches": [Interval(Integral, 1, None, closed="left")],
+        "n_minibatches": [SIZE],
         "adapt_steps": [COUNT],
     }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metaest.episodes import Support
 from metaest.learners._base import LearnerNet, State
-from metaest.learners._head import apply_network, inner_losses, inner_norm, start_network
+from metaest.learners._head import inner_norm, start_network, support_losses
 from metaest.learners._inner import TaskLoss, shorten
 
 #: ``rule(value, gradient, losses, memory) -> (new value, new memory)`` of one weight tensor, from
@@ -48,8 +48,7 @@ def learn_by(
     """
 
     def loss_of(parameters: Mapping[str, Tensor]) -> Tensor:
-        prediction = apply_network(module, parameters, support.x, support.class_mask)
-        return inner_losses(prediction, support)
+        return support_losses(module, parameters, support)
 
     current, max_norm = start_network(module, support, head), inner_norm(support.class_mask)
     if not torch.is_grad_enabled():

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaest._sklearn import Interval
 from metaest._torch import local_seed
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, one_hot
+from metaest.learners._constraints import SIZE
 from metaest.learners._execute import encode
 from metaest.learners._head import apply_head, class_means
 from metaest.learners._start import add_start, prototype_logits
@@ -62,9 +61,9 @@ class SetTransformer(Learner):
 
     autocast = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_heads": [Interval(Integral, 1, None, closed="left")],
-        "head_size": [Interval(Integral, 1, None, closed="left")],
+        "n_layers": [SIZE],
+        "n_heads": [SIZE],
+        "head_size": [SIZE],
     }
 
     def __init__(self, *, n_layers: int = 1, n_heads: int = 4, head_size: int = 16) -> None:
@@ -77,7 +76,7 @@ class SetTransformer(Learner):
     ) -> None:
         add_start(module, n_features, spec)
         sizes = {"n_heads": self.n_heads, "head_size": self.head_size}
-        with local_seed(int(rng.integers(2**62))):
+        with local_seed(rng):
             module.to_rows = nn.ModuleList(
                 MAB(n_features, n_features, identity_start=True, **sizes)
                 for _ in range(self.n_layers)

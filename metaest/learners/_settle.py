@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metaest.episodes import Support
 from metaest.learners._base import LearnerNet, State
-from metaest.learners._head import apply_network, inner_losses
+from metaest.learners._head import support_losses
 from metaest.learners._inner import last
 
 #: How often the way is halved before a task stays where it began.
@@ -47,20 +47,17 @@ def settle(module: LearnerNet, path: Iterator[State], support: Support) -> State
     end = last(chain([first], path))
     if torch.is_grad_enabled():
         return end
-    highest = _losses(module, first, support) + _SLACK  # (B,)
+    highest = support_losses(module, first, support) + _SLACK  # (B,)
     share, found = torch.ones_like(highest), end
     for _ in range(_N_HALVINGS):
-        worse = _losses(module, found, support) > highest  # never, where it is NaN: an error's case
+        # Never, where it is NaN: an error's case.
+        worse = support_losses(module, found, support) > highest
         if not worse.any():
             return found
         share = torch.where(worse, share / 2, share)
         found = _between(first, end, share)
-    worse = _losses(module, found, support) > highest
+    worse = support_losses(module, found, support) > highest
     return _between(first, end, share.masked_fill(worse, 0.0))
-
-
-def _losses(module: LearnerNet, state: State, support: Support) -> Tensor:
-    return inner_losses(apply_network(module, state, support.x, support.class_mask), support)
 
 
 def _between(first: State, end: State, share: Tensor) -> State:

@@ -7,13 +7,20 @@ naming of the classes (rows that are equal in X and different in y aside).
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from metaest._checks import Kind
+from metaest._checks import Kind, check_numeric_targets, check_targets, find_kind
 from metaest._table import Column, Table, cell_hashes, mix
+from metaest.exceptions import TaskError
+
+#: Of a larger data set, so many rows and columns.
+MAX_ROWS, MAX_COLUMNS = 2000, 100
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -64,19 +71,50 @@ def largest_magnitude(values: np.ndarray) -> np.ndarray:
     return np.where(size > 0, size, 1.0)
 
 
-def draw_sample(
-    table: Table, y: np.ndarray, kind: Kind, *, max_rows: int, max_columns: int
-) -> Sample:
-    """Draw and sort a sample of at most `max_rows` rows and `max_columns` columns."""
+def read_samples(datasets: Iterable[Any], kind: str) -> Iterator[Sample]:
+    """Draw the canonical sample of each data set, one after another.
+
+    Raises
+    ------
+    TaskError
+        If there is no data set, or one cannot be used; the message names it.
+    InvalidParameterError
+        If `kind` is unknown.
+    """
+    number = -1
+    for number, entry in enumerate(datasets):
+        if not isinstance(entry, (tuple, list)) or len(entry) != 2:
+            raise TaskError(
+                f"datasets must be a list of pairs (X, y), but entry {number} is "
+                f"{type(entry).__name__}; for one data set pass [(X, y)]."
+            )
+        yield _read_sample(entry[0], entry[1], kind, f"data set {number}")
+    if number < 0:
+        raise TaskError("datasets is empty; pass at least one pair (X, y).")
+
+
+def _read_sample(X: Any, y: Any, kind: str, label: str) -> Sample:
+    table = Table(X, label)
+    y = check_targets(y, table.n_rows, label)
+    with warnings.catch_warnings():  # of many classes, huge numbers
+        warnings.simplefilter("ignore")
+        found = find_kind(y, kind)
+    if found == "regression":
+        y = check_numeric_targets(y, label)
+    return _draw_sample(table, y, found)
+
+
+def _draw_sample(table: Table, y: np.ndarray, kind: Kind) -> Sample:
+    """Draw and sort a sample."""
     counts = np.empty(0, dtype=np.int64)
     tie_break = y
     if kind == "classification":
         _, codes, sizes = np.unique(y, return_inverse=True, return_counts=True)
         tie_break, counts, y = sizes[codes], np.sort(sizes)[::-1], codes
-    chosen = _choose_columns(table, max_columns)
+    chosen = _choose_columns(table)
     rows = np.arange(table.n_rows)
-    if table.n_rows > max_rows:
-        rows = _choose_rows(table, chosen, tie_break, max_rows)
+    if table.n_rows > MAX_ROWS:
+        rows = _choose_rows(table, chosen, tie_break)
     columns = [table.column(j, rows) for j in chosen]
     row_order, column_order = _canonical_order(columns, tie_break[rows])
     columns = [columns[j] for j in column_order]
@@ -87,24 +125,22 @@ def draw_sample(
     return Sample(table.n_rows, table.n_columns, columns, y, kind, counts)
 
 
-def _choose_columns(table: Table, max_columns: int) -> np.ndarray:
-    if table.n_columns <= max_columns:
+def _choose_columns(table: Table) -> np.ndarray:
+    if table.n_columns <= MAX_COLUMNS:
         return np.arange(table.n_columns)
     keys = np.array(
-        [_column_key(cell_hashes(table.column(j))) for j in range(table.n_columns)],
+        [column_key(cell_hashes(table.column(j))) for j in range(table.n_columns)],
         dtype=np.uint64,
     )
-    return np.argsort(keys, kind="stable")[:max_columns]
+    return np.argsort(keys, kind="stable")[:MAX_COLUMNS]
 
 
-def _choose_rows(
-    table: Table, chosen: np.ndarray, tie_break: np.ndarray, max_rows: int
-) -> np.ndarray:
+def _choose_rows(table: Table, chosen: np.ndarray, tie_break: np.ndarray) -> np.ndarray:
     """Choose rows by the smallest hashes; equal rows count as often as they occur."""
     hashes = np.zeros(table.n_rows, dtype=np.uint64)
     for j in chosen:
         cells = cell_hashes(table.column(j))
-        hashes += mix(cells ^ _column_key(cells))
+        hashes += mix(cells ^ column_key(cells))
     order = np.lexsort((tie_break, hashes))
     ordered = hashes[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
@@ -112,7 +148,7 @@ def _choose_rows(
         starts, np.diff(np.append(starts, len(ordered)))
     )
     drawn = mix(ordered + _GOLDEN * (occurrence.astype(np.uint64) + np.uint64(1)))
-    return order[np.argsort(drawn, kind="stable")[:max_rows]]
+    return order[np.argsort(drawn, kind="stable")[:MAX_ROWS]]
 
 
 def _canonical_order(columns: list[Column], tie_break: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +160,8 @@ def _canonical_order(columns: list[Column], tie_break: np.ndarray) -> tuple[np.n
     return np.lexsort((tie_break, rows)), np.argsort(keys, kind="stable")
 
 
-def _column_key(cells: np.ndarray) -> np.uint64:
+def column_key(cells: np.ndarray) -> np.uint64:
+    """Hash the hashed values of a column as a set with counts."""
     return _column_keys(cells[:, None])[0]
 
 

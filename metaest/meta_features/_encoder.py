@@ -18,7 +18,8 @@ from metaest._checks import check_int
 from metaest._torch import draw_seed, resolve_device
 from metaest.exceptions import FileFormatError, InvalidParameterError, TaskError
 from metaest.meta_features._base import DatasetTransformer
-from metaest.meta_features._encoder_describe import describe, describe_halves, read_samples
+from metaest.meta_features._canonical import read_samples
+from metaest.meta_features._encoder_describe import describe, describe_halves
 from metaest.meta_features._encoder_metric import check_surfaces, rank_similarity
 from metaest.meta_features._encoder_model import EncoderModel, train_model
 
@@ -37,7 +38,7 @@ class DatasetEncoder(DatasetTransformer, BaseEstimator):
     similarly configurations rank on two data sets. Its inputs are :class:`MetaFeatures`, the
     network's output and the response of cheap learners (trees, forests, neighbours, linear and
     kernel ridge regression) to their regularisation. As a few dozen data sets are few examples,
-    only weights are learnt, and strongly drawn to how little a feature differs between halves of
+    only weights are learned, and strongly drawn to how little a feature differs between halves of
     one data set:
 
     .. math:: d(a, b)^2 = (1 - s) \lVert u_a - u_b \rVert^2 + s \lVert P W (f_a - f_b) \rVert^2
@@ -69,7 +70,7 @@ class DatasetEncoder(DatasetTransformer, BaseEstimator):
     Attributes
     ----------
     model_ : EncoderModel
-        What was learnt; private in its details.
+        What was learned; private in its details.
     loss_curve_ : list of float
         Of each step of the network's training.
 
@@ -138,7 +139,7 @@ class DatasetEncoder(DatasetTransformer, BaseEstimator):
         """
         self._check_parameters()
         device = resolve_device(self.device)
-        samples = read_samples(datasets, self.kind)
+        samples = list(read_samples(datasets, self.kind))
         if len(samples) < 2:
             raise TaskError("DatasetEncoder compares data sets: pass at least two, got 1.")
         tables = check_surfaces(surfaces, len(samples))
@@ -190,22 +191,30 @@ class DatasetEncoder(DatasetTransformer, BaseEstimator):
         return np.array(names, dtype=object)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was learnt to one file, without pickle.
+        """Write what was learned to one file, without pickle.
+
+        Parameters
+        ----------
+        path : path-like
 
         Raises
         ------
         NotFittedError
             If there was no `fit`.
+        OSError
+            If the folder does not exist, or the file cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            If `random_state` is a ``RandomState`` object, which is left out.
         """
-        from metaest.persistence import encode, write_file  # brings the whole of training
+        from metaest.persistence import encode_parameters, write_file  # brings all learners
 
         check_is_fitted(self, "model_")
-        parameters = self.get_params()
-        if isinstance(self.random_state, np.random.RandomState):
-            parameters["random_state"] = None
         content, tensors = self.model_.pack()
         content["estimator"] = type(self).__name__
-        content["parameters"] = {k: encode(v, k) for k, v in parameters.items()}
+        content["parameters"] = encode_parameters(self.get_params())
         content["loss_curve"] = self.loss_curve_
         write_file(path, content, tensors)
 

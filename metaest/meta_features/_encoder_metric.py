@@ -1,6 +1,6 @@
 """Second training: distances predict how similarly configurations rank on two data sets.
 
-A few dozen data sets are few examples, so little is learnt: a weight for each group of features,
+A few dozen data sets are few examples, so little is learned: a weight for each group of features,
 which starts at 1, and far less freely a weight for each feature.
 """
 

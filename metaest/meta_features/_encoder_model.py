@@ -1,4 +1,4 @@
-"""What the encoder has learnt, and how it embeds data sets."""
+"""What the encoder has learned, and how it embeds data sets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from metaest.meta_features._canonical import Sample
 from metaest.meta_features._encoder_describe import Description, surface_blocks
 from metaest.meta_features._encoder_metric import learn_weights
 from metaest.meta_features._encoder_net import SetNetwork
-from metaest.meta_features._encoder_train import draw_pairs, standardise, train_network
+from metaest.meta_features._encoder_train import draw_pairs, standardize, train_network
 from metaest.meta_features._encoder_views import collate
-from metaest.meta_features._transformer import _robust_scale
+from metaest.meta_features._statistics import robust_scale
 
 _RELATIVE = ("_loss", "_shape")  # groups that are on one scale for all data sets already
 
 
 @dataclass(frozen=True)
 class SurfacePart:
-    """A linear map from standardised features to coordinates, learnt from response surfaces.
+    """A linear map from standardised features to coordinates, learned from response surfaces.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class SurfacePart:
     def embed(self, blocks: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return coordinates of n data sets, shape (n, n_coordinates)."""
         raw = np.hstack(list(blocks.values()))
-        features = standardise(raw, self.center, self.scale)
+        features = standardize(raw, self.center, self.scale)
         # A matrix product rounds a row differently in company.
         return (features[:, :, None] * self.projection).sum(axis=1) - self.offset
 
@@ -142,7 +142,7 @@ def train_model(
     rng = np.random.default_rng(seed)
     pairs = draw_pairs(samples, rng)
     seen = [view.statistics for of_one in pairs for pair in of_one for view in pair]
-    center, scale = _robust_scale(np.stack(seen))
+    center, scale = robust_scale(np.stack(seen))
     with local_seed(seed, device), one_intra_op_thread():
         network = SetNetwork(n_components - n_surface)
         losses = train_network(
@@ -181,7 +181,7 @@ def embed_identities(
     with torch.no_grad(), one_intra_op_thread():
         for description in descriptions:
             view = description.view
-            statistics = standardise(view.statistics[None], center, scale)
+            statistics = standardize(view.statistics[None], center, scale)
             batch = collate([view], torch.device("cpu"))
             rows.append(network(batch, torch.from_numpy(statistics).float())[0].numpy())
     return np.array(rows, dtype=np.float64)
@@ -204,7 +204,7 @@ def learn_surface_part(
     scales = [_scale_of(name, block) for name, block in blocks.items()]
     center, scale = (np.concatenate(parts) for parts in zip(*scales, strict=True))
     features, first, second = (
-        standardise(np.hstack(list(view.values())), center, scale) for view in views
+        standardize(np.hstack(list(view.values())), center, scale) for view in views
     )
     groups = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in blocks.values()])
     start = _reliability(first, second)
@@ -240,4 +240,4 @@ def _scale_of(name: str, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if name == "network":  # its directions are of unequal size on purpose
         size = np.sqrt(max(float(block.var(axis=0).mean()), 1e-12))
         return block.mean(axis=0), np.full(block.shape[1], size)
-    return _robust_scale(block)
+    return robust_scale(block)

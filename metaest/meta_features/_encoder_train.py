@@ -27,7 +27,7 @@ def draw_pairs(
     return [[draw_pair(sample, rng) for _ in range(N_PAIRS)] for sample in samples]
 
 
-def standardise(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def standardize(values: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.clip((values - center) / scale, -CLIP, CLIP)
 
 
@@ -54,7 +54,7 @@ def train_network(
         drawn = [pairs[i][rng.integers(len(pairs[i]))] for i in chosen]
         views = [first for first, _ in drawn] + [second for _, second in drawn]
         raw = np.stack([view.statistics for view in views])
-        statistics = torch.from_numpy(standardise(raw, center, scale)).float().to(device)
+        statistics = torch.from_numpy(standardize(raw, center, scale)).float().to(device)
         loss = contrast(network(collate(views, device), statistics))
         optimiser.zero_grad()
         loss.backward()

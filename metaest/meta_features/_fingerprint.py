@@ -9,6 +9,7 @@ import numpy as np
 
 from metaest._checks import check_targets
 from metaest._table import Table, cell_hashes, mix, parse
+from metaest.meta_features._canonical import column_key
 
 
 def fingerprint(X: Any, y: Any) -> str:
@@ -45,8 +46,8 @@ def fingerprint(X: Any, y: Any) -> str:
     keys = []
     for j in range(table.n_columns):
         cells = cell_hashes(table.column(j))
-        key = mix(cells.sum(keepdims=True, dtype=np.uint64))
-        keys.append(int(key[0]))
+        key = column_key(cells)
+        keys.append(int(key))
         rows += mix(cells ^ key)
     content = [table.n_rows, table.n_columns, *sorted(keys), int(mix(rows).sum(dtype=np.uint64))]
     return hashlib.sha256(repr(content).encode()).hexdigest()[:32]

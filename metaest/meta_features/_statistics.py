@@ -162,6 +162,14 @@ def filled(x: np.ndarray) -> np.ndarray:
     return x
 
 
+def robust_scale(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and interquartile range; the standard deviation, then 1, where that is 0."""
+    low, center, high = np.quantile(raw, [0.25, 0.5, 0.75], axis=0)
+    scale = (high - low) / 1.349  # of a normal distribution: its standard deviation
+    scale = np.where(scale > 1e-12, scale, raw.std(axis=0))
+    return center, np.where(scale > 1e-12, scale, 1.0)
+
+
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     z = x - x.mean(axis=0)
     z = z / np.maximum(z.std(axis=0), 1e-150)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -10,24 +9,20 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from metaest._checks import check_numeric_targets, check_targets, find_kind
-from metaest._table import Table
-from metaest.exceptions import TaskError
 from metaest.meta_features._base import DatasetTransformer
-from metaest.meta_features._canonical import draw_sample
+from metaest.meta_features._canonical import Sample, read_samples
 from metaest.meta_features._landmarks import LANDMARKS, landmarks
 from metaest.meta_features._statistics import (
     INFORMATION,
     SIMPLE,
     STATISTICAL,
     information,
+    robust_scale,
     simple,
     statistical,
 )
 
 FEATURES = SIMPLE | STATISTICAL | INFORMATION | LANDMARKS
-MAX_ROWS = 2000
-MAX_COLUMNS = 100
 
 
 class MetaFeatures(DatasetTransformer, BaseEstimator):
@@ -46,7 +41,7 @@ class MetaFeatures(DatasetTransformer, BaseEstimator):
     ----------
     scale : bool, default=True
         Standardise by the median and the interquartile range of the data sets given to `fit` and
-        clip at ±10, so that Euclidean distances mean something. With False nothing is learnt,
+        clip at ±10, so that Euclidean distances mean something. With False nothing is learned,
         and `transform` needs no `fit`.
     kind : {"auto", "classification", "regression"}, default="auto"
         What the targets are. "auto" asks :func:`sklearn.utils.multiclass.type_of_target`, to which
@@ -120,7 +115,7 @@ class MetaFeatures(DatasetTransformer, BaseEstimator):
         """
         raw = self._describe_all(datasets)
         if self.scale:
-            self.center_, self.scale_ = _robust_scale(raw)
+            self.center_, self.scale_ = robust_scale(raw)
         return self
 
     def transform(self, datasets: Iterable[tuple[Any, Any]]) -> Any:
@@ -156,36 +151,9 @@ class MetaFeatures(DatasetTransformer, BaseEstimator):
         return not self.scale or hasattr(self, "center_")
 
     def _describe_all(self, datasets: Iterable[tuple[Any, Any]]) -> np.ndarray:
-        rows = []
-        for number, entry in enumerate(datasets):
-            pair: Any = entry
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise TaskError(
-                    "datasets must be a list of pairs (X, y), but entry "
-                    f"{number} is {type(pair).__name__}; for one data set pass [(X, y)]."
-                )
-            rows.append(_describe(pair[0], pair[1], self.kind, f"data set {number}"))
-        if not rows:
-            raise TaskError("datasets is empty; pass at least one pair (X, y).")
-        return np.array(rows)
+        return np.array([_describe(sample) for sample in read_samples(datasets, self.kind)])
 
 
-def _describe(X: Any, y: Any, kind: str, label: str) -> list[float]:
-    table = Table(X, label)
-    y = check_targets(y, table.n_rows, label)
-    with warnings.catch_warnings():  # of many classes, huge numbers
-        warnings.simplefilter("ignore")
-        found = find_kind(y, kind)
-    if found == "regression":
-        y = check_numeric_targets(y, label)
-    sample = draw_sample(table, y, found, max_rows=MAX_ROWS, max_columns=MAX_COLUMNS)
+def _describe(sample: Sample) -> list[float]:
     values = simple(sample) | statistical(sample) | information(sample) | landmarks(sample)
     return [values[name] for name in FEATURES]
-
-
-def _robust_scale(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and interquartile range; the standard deviation, then 1, where that is 0."""
-    low, center, high = np.quantile(raw, [0.25, 0.5, 0.75], axis=0)
-    scale = (high - low) / 1.349  # of a normal distribution: its standard deviation
-    scale = np.where(scale > 1e-12, scale, raw.std(axis=0))
-    return center, np.where(scale > 1e-12, scale, 1.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from metaest._checks import is_int
 from metaest.exceptions import InvalidParameterError, TaskError
 
 
@@ -13,8 +14,7 @@ def check_seed(random_state: Any) -> None:
     """Raise InvalidParameterError unless this is what scikit-learn takes as ``random_state``."""
     if random_state is None or isinstance(random_state, np.random.RandomState):
         return
-    is_int = isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool)
-    if not is_int or random_state < 0:
+    if not is_int(random_state) or random_state < 0:
         raise InvalidParameterError(
             "random_state must be None, an int >= 0 or a numpy.random.RandomState, got "
             f"{random_state!r}."

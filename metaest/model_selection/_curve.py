@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from sklearn.base import clone
 
-from metaest.exceptions import missing_dependency
+from metaest._optional import import_optional
+from metaest._palette import PALETTE
 from metaest.model_selection._curve_points import (
     check_values,
     find_steps,
@@ -15,15 +16,13 @@ from metaest.model_selection._curve_points import (
     with_seed,
     with_shots,
 )
-from metaest.model_selection._estimate import Estimate, EstimateTable, import_pandas
+from metaest.model_selection._estimate import Estimate, EstimateTable
 from metaest.model_selection._scoring import Scoring
 from metaest.model_selection._split import EpisodicSplit
 from metaest.model_selection._validation import check_estimators
 
 __all__ = ["AdaptationCurveDisplay"]
 
-#: Colour-blind safe (Okabe and Ito).
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*"
 
 
@@ -36,13 +35,13 @@ class AdaptationCurveDisplay:
     Parameters
     ----------
     values : sequence of int
-        Of the horizontal axis, ascending.
+        Positions on the horizontal axis, ascending.
     curves : dict of estimator name to sequence of Estimate
         An estimate for each value.
     along : {"shots", "steps"}
         What the values count.
     confidence : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
 
     Attributes
     ----------
@@ -118,7 +117,7 @@ class AdaptationCurveDisplay:
         n_jobs : int, default=None
             Workers of joblib.
         confidence : float, default=0.95
-            Of the intervals.
+            Confidence level of the intervals.
         ax : matplotlib Axes, default=None
             None: a new figure.
 
@@ -184,7 +183,7 @@ class AdaptationCurveDisplay:
         n_jobs : int, default=None
             Workers of joblib.
         confidence : float, default=0.95
-            Of the intervals.
+            Confidence level of the intervals.
         ax : matplotlib Axes, default=None
             None: a new figure.
 
@@ -225,7 +224,7 @@ class AdaptationCurveDisplay:
         pandas.DataFrame
             Columns shots or steps, then those of :meth:`EstimateTable.to_frame`.
         """
-        pandas = import_pandas("AdaptationCurveDisplay.to_frame")
+        pandas = import_optional("pandas", "frame", "AdaptationCurveDisplay.to_frame")
         frames = []
         for curve in self.curves.values():
             frame = EstimateTable(curve, title="").to_frame()
@@ -251,10 +250,7 @@ class AdaptationCurveDisplay:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        try:
-            from matplotlib import pyplot as plt
-        except ImportError as error:
-            raise missing_dependency("matplotlib", "plot", "AdaptationCurveDisplay") from error
+        plt = import_optional("matplotlib.pyplot", "plot", "AdaptationCurveDisplay")
         if ax is None:
             _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
@@ -262,7 +258,7 @@ class AdaptationCurveDisplay:
         estimates = [estimate for curve in self.curves.values() for estimate in curve]
         scale = 100 if all(estimate.is_share for estimate in estimates) else 1
         for number, (name, curve) in enumerate(self.curves.items()):
-            color = _COLORS[number % len(_COLORS)]
+            color = PALETTE[number % len(PALETTE)]
             low = [scale * estimate.low for estimate in curve]
             high = [scale * estimate.high for estimate in curve]
             band = ax.fill_between(self.values, low, high, color=color, alpha=0.18, linewidth=0)

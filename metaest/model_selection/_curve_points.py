@@ -6,8 +6,6 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sklearn.base import is_regressor
-
 from metaest._checks import check_int
 from metaest._torch import draw_seed
 from metaest.exceptions import InvalidParameterError, did_you_mean
@@ -15,7 +13,7 @@ from metaest.model_selection._checks import check_seed
 from metaest.model_selection._estimate import Estimate
 from metaest.model_selection._scoring import Scoring
 from metaest.model_selection._split import EpisodicSplit
-from metaest.model_selection._validation import cross_validate_episodes
+from metaest.model_selection._validation import cross_validate_episodes, fill_cv
 
 #: What learners call their steps at `fit`. The first one found counts: Reptile adapts by
 #: ``adapt_steps`` and meta-trains by ``inner_steps``.
@@ -78,7 +76,7 @@ def check_values(values: Any, name: str, low: int) -> list[int]:
     Raises
     ------
     InvalidParameterError
-        If there are none, or one is none or too small.
+        If there are none, or one is not an int or too small.
     """
     items = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
     if not items:
@@ -94,9 +92,7 @@ def with_seed(cv: Any, estimators: Mapping[str, Any]) -> EpisodicSplit:
     InvalidParameterError
         If `cv` is neither None nor an EpisodicSplit.
     """
-    if cv is None:
-        regress = all(is_regressor(estimator) for estimator in estimators.values())
-        cv = EpisodicSplit(kind="regression" if regress else "auto")
+    cv, _ = fill_cv(cv, estimators)
     if not isinstance(cv, EpisodicSplit):
         raise InvalidParameterError(
             f"cv must be an EpisodicSplit or None, got {cv!r}. Pass EpisodicSplit(n_episodes=200)."

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from metaest.exceptions import missing_dependency
+from metaest._optional import import_optional
+from metaest._palette import PALETTE
 from metaest.model_selection._estimate import Estimate, count_decimals, mean_interval
 
 __all__ = ["EpisodeScoresDisplay"]
-
-#: Colour-blind safe (Okabe and Ito); the spread is the same colour, paler.
-_COLOR = "#0072B2"
 
 
 class EpisodeScoresDisplay:
@@ -27,6 +25,7 @@ class EpisodeScoresDisplay:
     scores : dict of estimator name to ndarray of shape (n_episodes,)
     metric : str
     confidence : float, default=0.95
+        Confidence level of the intervals.
     chance : float, default=None
         Score of guessing, drawn as a line.
 
@@ -76,10 +75,7 @@ class EpisodeScoresDisplay:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        try:
-            from matplotlib import pyplot as plt
-        except ImportError as error:
-            raise missing_dependency("matplotlib", "plot", "EpisodeScores.plot") from error
+        plt = import_optional("matplotlib.pyplot", "plot", "EpisodeScores.plot")
         n_rows = len(self.scores)
         if ax is None:
             size = (6.4, 1.1 + 0.75 * n_rows)
@@ -92,7 +88,7 @@ class EpisodeScoresDisplay:
         scale = 100 if all(estimate.is_share for estimate in estimates) else 1
         edges = _bins(scale * np.concatenate(list(self.scores.values())))
         for row, estimate in enumerate(estimates):
-            self._draw_row(n_rows - 1 - row, estimate, edges, scale, color or _COLOR)
+            self._draw_row(n_rows - 1 - row, estimate, edges, scale, color or PALETTE[0])
         self._label_rows(estimates)
         self._finish(estimates, scale)
         return self

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from scipy.special import stdtrit
 
-from metaest.exceptions import missing_dependency
+from metaest._optional import import_optional
 
 __all__ = ["Estimate", "EstimateTable"]
 
@@ -102,7 +102,7 @@ class EstimateTable(Sequence[Estimate]):
         pandas.DataFrame
             Columns estimator, metric, mean, half_width, low, high, n_episodes.
         """
-        pandas = import_pandas("EstimateTable.to_frame")
+        pandas = import_optional("pandas", "frame", "EstimateTable.to_frame")
         columns = ["estimator", "metric", "mean", "half_width", "low", "high", "n_episodes"]
         rows = [[getattr(estimate, name) for name in columns] for estimate in self._estimates]
         return pandas.DataFrame(rows, columns=columns)
@@ -163,12 +163,3 @@ def count_decimals(estimates: Sequence[Estimate]) -> int:
     if not narrow:
         return 3
     return int(np.clip(1 - np.floor(np.log10(min(narrow))), 0, 6))
-
-
-def import_pandas(purpose: str) -> Any:
-    """Return pandas, or raise the error that names the extra with it."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise missing_dependency("pandas", "frame", purpose) from error
-    return pandas

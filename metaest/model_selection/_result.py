@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metaest._optional import import_optional
 from metaest.exceptions import InvalidParameterError, did_you_mean
 from metaest.model_selection._display import EpisodeScoresDisplay
-from metaest.model_selection._estimate import Estimate, EstimateTable, import_pandas, mean_interval
+from metaest.model_selection._estimate import Estimate, EstimateTable, mean_interval
 
 if TYPE_CHECKING:
     from metaest.model_selection._run import Episode
@@ -32,7 +33,7 @@ class EpisodeScores:
     fit_times, score_times : dict of estimator name to ndarray of shape (n_episodes,)
         Seconds.
     confidence : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class EpisodeScores:
             regression), n_shots and n_queries (per class; a mean where classes differ), one per
             metric, fit_time and score_time in seconds.
         """
-        pandas = import_pandas("EpisodeScores.to_frame")
+        pandas = import_optional("pandas", "frame", "EpisodeScores.to_frame")
         frames = [
             pandas.DataFrame(
                 {

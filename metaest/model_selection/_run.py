@@ -53,8 +53,8 @@ def run_chunk(
     scorer : callable
         ``scorer(estimator, X, y)`` gives a number, or a dict of name to number.
     name : str
-        Of the estimator; with `first`, the number of the first episode, it stands in the notes
-        of errors.
+        The estimator's name; with `first`, the number of the first episode, it stands in the
+        notes of errors.
     metric : str
         Name of the score where the scorer gives a number.
     fast : bool
@@ -137,7 +137,7 @@ def stand_in(estimator: Any, tags: Any, fit: Callable[[], Any], X: Any, output: 
     estimator : estimator
         Unfitted.
     tags : Tags
-        Of `estimator`.
+        Tags of `estimator`.
     fit : callable
         Makes the fitted estimator.
     X : array-like of shape (n_queries, ...)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, is_classifier, is_regressor
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import check_scoring, get_scorer_names
 
+from metaest._sklearn import name_of_score
 from metaest.exceptions import InvalidParameterError, did_you_mean
 
 #: What scikit-learn takes as ``scoring`` (a str is a Collection of them).
@@ -55,23 +56,6 @@ def _plain_accuracy(estimator: Any, X: Any, y: Any) -> float:
 
 
 def name_score(scoring: Scoring, estimators: Mapping[str, Any]) -> str:
-    """Name a score that comes as a number."""
-    if isinstance(scoring, str):
-        return scoring
-    if scoring is not None:
-        name = getattr(scoring, "__name__", "score")
-        return name if name.isidentifier() else "score"
-    names = {_name_own_score(value) for value in estimators.values()}
+    """Name a score that comes as a number, for all estimators."""
+    names = {name_of_score(scoring, estimator) for estimator in estimators.values()}
     return names.pop() if len(names) == 1 else "score"
-
-
-def _name_own_score(estimator: Any) -> str:
-    """Name what ``estimator.score`` gives, where it is scikit-learn's usual score."""
-    final = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    method = getattr(type(final), "score", None)
-    is_usual = getattr(method, "__module__", "").startswith("sklearn.")
-    if not is_usual or getattr(final, "scoring", None) is not None:
-        return "score"
-    if is_classifier(final):
-        return "accuracy"
-    return "r2" if is_regressor(final) else "score"

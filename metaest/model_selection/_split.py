@@ -34,13 +34,15 @@ class EpisodicSplit(BaseShuffleSplit):
     n_episodes : int, default=600
         Number of splits.
     n_ways : int, (low, high) or None, default=5
-        Classes of an episode; of a range a number is drawn. A group with fewer classes gives all
+        Classes of an episode; with a range, a number is drawn. A group with fewer classes gives all
         of them; without groups too few classes are an error. None: all classes.
     n_shots : int or (low, high), default=1
-        Support rows of each class (regression: of the episode).
+        Support rows of each class (regression: of the episode). The few-shot estimators
+        meta-train with 5 by default; score with as many shots as the estimator will be used
+        with, whatever it was meta-trained with.
     n_queries : int or (low, high), default=15
-        Query rows of each class (regression: of the episode). Of a range as many are taken as
-        the class has left.
+        Query rows of each class (regression: of the episode). With a range, as many are taken
+        as the class has left.
     balanced : bool, default=True
         False: each class draws its own number of shots from the range `n_shots`.
     kind : {"auto", "classification", "regression"}, default="auto"
@@ -106,7 +108,7 @@ class EpisodicSplit(BaseShuffleSplit):
         Parameters
         ----------
         X : array-like of shape (n_rows, ...)
-            Only its length is looked at; None is as good.
+            Only its length is used; may be None.
         y : array-like of shape (n_rows,)
         groups : array-like of shape (n_rows,), default=None
             The task of each row.

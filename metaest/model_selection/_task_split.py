@@ -28,7 +28,7 @@ class TaskSplit(BaseCrossValidator):
     n_splits : int, default=5
         At least 2.
     random_state : int, RandomState instance or None, default=None
-        Which tasks share a fold. With an int, every call of `split` gives the same folds.
+        Seeds which tasks share a fold. With an int, every call of `split` gives the same folds.
 
     See Also
     --------
@@ -65,7 +65,7 @@ class TaskSplit(BaseCrossValidator):
         Parameters
         ----------
         X : array-like of shape (n_rows, ...)
-            Only its length is looked at; None is as good.
+            Only its length is used; may be None.
         y : array-like of shape (n_rows,), default=None
             Labels: the tasks, where there are no groups.
         groups : array-like of shape (n_rows,), default=None

@@ -65,7 +65,7 @@ def cross_validate_episodes(
         Workers of joblib; :func:`joblib.parallel_config` is heeded. The scores do not depend on
         it.
     confidence : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
     error_score : "raise" or float, default="raise"
         What an episode scores, in every metric, when its fit or score raises. NaN leaves it out
         of the mean. A warning tells how many they are.
@@ -160,11 +160,15 @@ def check_estimators(estimator: Any) -> dict[str, Any]:
     return {str(name): value for name, value in named.items()}
 
 
+def fill_cv(cv: Any, estimators: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Return `cv`, for None the splitter of these estimators, and whether all are regressors."""
+    regress = all(is_regressor(estimator) for estimator in estimators.values())
+    return EpisodicSplit(kind="regression" if regress else "auto") if cv is None else cv, regress
+
+
 def _check_cv(cv: Any, y: np.ndarray, estimators: dict[str, Any]) -> tuple[Any, str]:
     """Return the splitter and the kind of the tasks."""
-    regress = all(is_regressor(estimator) for estimator in estimators.values())
-    if cv is None:
-        cv = EpisodicSplit(kind="regression" if regress else "auto")
+    cv, regress = fill_cv(cv, estimators)
     if not isinstance(cv, EpisodicSplit):
         _check_splitter(cv)
         return cv, "regression" if regress else find_kind(y)

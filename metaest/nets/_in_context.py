@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaest._torch import mask_logits
+from metaest._torch import mask_logits, select
 from metaest.nets._in_context_additive import AdditiveScores
 from metaest.nets._in_context_cells import N_CELL_FEATURES, cell_features, column_statistics
 from metaest.nets._in_context_layers import Block, ColumnBlock, Vote
@@ -157,10 +157,10 @@ class InContextNet(nn.Module):
             Logits; far below all others for classes that are not there.
         """
         n_passes = state["class_mask"].shape[1]
-        features, cells, usable = self._cells(x, _part(state, "column_"), 0, n_passes)
+        features, cells, usable = self._cells(x, select(state, "column_"), 0, n_passes)
         mask, log_rows = (_repeat(state[name], n_passes) for name in ("mask", "log_rows"))
         state = {k: v.flatten(0, 1) for k, v in state.items() if not k.startswith(SHARED)}
-        scores = self.additive(features, _part(state, "additive_"))  # (B M, Q, C)
+        scores = self.additive(features, select(state, "additive_"))  # (B M, Q, C)
         for number, block in enumerate(self.columns):
             found, kept = state[f"summary_{number}"], state[f"summary_mask_{number}"]
             cells = block(cells, found.flatten(0, 1), kept.flatten(0, 1))
@@ -209,11 +209,6 @@ class InContextNet(nn.Module):
 def _stack(modules: Iterable[_M]) -> list[_M]:
     """Hold modules in a list that registers them; torch's own forgets their type."""
     return cast("list[_M]", nn.ModuleList(modules))
-
-
-def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the entries whose names begin with `prefix`, without it."""
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _repeat(values: Tensor, times: int) -> Tensor:

@@ -40,14 +40,14 @@ class NetSpec:
     ----------
     input_shape : tuple of int
         Shape of one row: (n_features,) or (channels, height, width).
-    kind : {"classification", "regression"}
+    kind : {"classification", "regression"}, default="classification"
     n_classes : int, default=1
         Classes in all meta-training tasks together: the outputs of a head over all of them.
     backbone : str or callable, default="auto"
         A name in `BACKBONES`, "auto" (Conv4 for images, an identity-started residual network
         for rows to classify, an MLP for rows to regress on) or a factory.
     statistics : pair of Tensors, default=None
-        Mean and scale of the inputs, see :func:`input_statistics`.
+        Mean and scale of the inputs, see ``input_statistics``.
     description_size : int, default=None
         Length of a class description; None: the tasks have none.
     description_statistics : pair of Tensors, default=None
@@ -88,7 +88,7 @@ def make_embedding(spec: NetSpec, rng: np.random.Generator) -> tuple[nn.Module, 
         If the backbone is unknown, or its output is not of shape (n, d).
     """
     factory = _resolve(spec)
-    with local_seed(int(rng.integers(2**62))):
+    with local_seed(rng):
         try:
             backbone = factory(spec.input_shape)
         except TypeError as error:

@@ -4,7 +4,7 @@ Needs the extra ``openml`` (``pip install 'metaest[openml]'``). What was fetched
 the folder of :mod:`metaest.datasets` (``METAEST_CACHE_DIR``, else ``~/metaest_data``), in
 ``openml/v1/<server>``, and is served from there; ``METAEST_OFFLINE=1`` forbids the network.
 
-The server and the API key are those of :mod:`openml.config`. Its own cache is neither read nor
+The server and the API key are those of ``openml.config``. Its own cache is neither read nor
 written, and its settings are what they were after each call.
 
 **What is tried again.** Broken connections, damaged files (md5) and unreadable answers are tried

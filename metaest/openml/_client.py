@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 import types
 import warnings
@@ -20,26 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from metaest.datasets._fetch import data_folder
-from metaest.exceptions import DatasetError, InvalidParameterError, MetaestError, missing_dependency
-from metaest.openml._store import cannot_write, locked
+from metaest._checks import check_int
+from metaest._files import data_folder, scratch_folder, why_no_download
+from metaest._optional import import_optional
+from metaest.exceptions import DatasetError, InvalidParameterError, MetaestError
+from metaest.openml._store import locked
 
 #: openml.config is one for the process, so one thread at a time may change it.
 _ONE_AT_A_TIME = threading.RLock()
 
 
 def import_openml() -> Any:
-    try:
-        import openml
-    except ImportError as error:
-        raise missing_dependency("openml", "openml", "metaest.openml") from error
-    return openml
-
-
-def is_int(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return import_optional("openml", "openml", "metaest.openml")
 
 
 @dataclass(frozen=True)
@@ -60,8 +51,7 @@ class Access:
         n_retries: Any,
         timeout: Any,
     ) -> Access:
-        if not is_int(n_retries) or n_retries < 0:
-            raise InvalidParameterError(f"n_retries must be an int >= 0, got {n_retries!r}.")
+        n_retries = check_int(n_retries, "n_retries", low=0)
         if not isinstance(timeout, int | float) or not timeout > 0:
             raise InvalidParameterError(f"timeout must be seconds > 0, got {timeout!r}.")
         with _ONE_AT_A_TIME:
@@ -70,7 +60,7 @@ class Access:
         name = server.split("://", 1)[-1].rstrip("/").removesuffix("/api/v1/xml")
         key = re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._") or "server"
         folder = data_folder(data_home) / "openml" / "v1" / key
-        return cls(server, folder, download_if_missing, int(n_retries), float(timeout))
+        return cls(server, folder, download_if_missing, n_retries, float(timeout))
 
     def obtain(
         self,
@@ -90,10 +80,9 @@ class Access:
                 download()
 
     def check_may_download(self, missing: list[str], *, refresh: bool = False) -> None:
-        offline = os.environ.get("METAEST_OFFLINE", "") not in ("", "0")
-        if not missing or (self.download_if_missing and not offline):
+        reason = why_no_download(self.download_if_missing)
+        if not missing or not reason:
             return
-        reason = "METAEST_OFFLINE is set" if offline else "download_if_missing=False"
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" * (len(missing) > 5))
         if refresh:
             raise DatasetError(
@@ -109,15 +98,8 @@ class Access:
         """Lend the openml package, set up for one fetch; all its errors become DatasetErrors."""
         openml = import_openml()
         with _ONE_AT_A_TIME, ExitStack() as stack:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                scratch = tempfile.TemporaryDirectory(
-                    dir=self.folder, prefix=".fetch-", ignore_cleanup_errors=True
-                )
-            except OSError as error:
-                raise cannot_write(self.folder, error) from error
-            stack.enter_context(scratch)
-            stack.enter_context(self._configured(openml, scratch.name))
+            scratch = stack.enter_context(scratch_folder(self.folder))
+            stack.enter_context(self._configured(openml, scratch))
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")  # of the client's own code, such as unclosed files
             try:

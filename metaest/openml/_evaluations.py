@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaest._checks import is_int
 from metaest.exceptions import DatasetError, InvalidParameterError
-from metaest.openml._client import Access, is_int
+from metaest.openml._client import Access
 from metaest.openml._fetch import task_ids_of
-from metaest.openml._store import import_pandas, read_frame, write_frame
+from metaest.openml._store import damaged, import_pandas, read_frame, write_frame
 from metaest.openml._task import OpenMLTask
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _value(text: Any) -> Any:
 def _read(path: Path) -> pd.DataFrame:
     frame = read_frame(path)
     if list(frame.columns) != list(_DTYPES):
-        raise DatasetError(f"{path} is damaged or not ours. Delete it to have it fetched again.")
+        raise damaged(path)
     texts = frame["parameters"]
     try:
         decoded = [json.loads(text) if isinstance(text, str) else None for text in texts]

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from metaest._checks import check_int
 from metaest.exceptions import DatasetError, InvalidParameterError
-from metaest.openml._client import Access, is_int
+from metaest.openml._client import Access
 from metaest.openml._files import (
     data_file,
     has_data,
@@ -107,12 +108,9 @@ def task_ids_of(suite_or_ids: Any, access: Access, *, refresh: bool = False) -> 
             "For one task pass [59]; a suite by its id is a str, '99'."
         )
     ids = [item.task_id if isinstance(item, OpenMLTask) else item for item in suite_or_ids]
-    for task_id in ids:
-        if not is_int(task_id) or task_id < 1:
-            raise InvalidParameterError(f"a task id must be an int >= 1, got {task_id!r}.")
     if not ids:
         raise InvalidParameterError("the list of task ids is empty; pass at least one.")
-    return [int(task_id) for task_id in ids]  # the client takes no numpy integers
+    return [check_int(task_id, "a task id") for task_id in ids]
 
 
 def _suite(suite: str, access: Access, *, refresh: bool) -> list[int]:

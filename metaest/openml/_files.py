@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metaest.exceptions import DatasetError
-from metaest.openml._store import import_pandas, read_frame, read_json, write_frame, write_json
+from metaest.openml._store import (
+    damaged,
+    import_pandas,
+    read_frame,
+    read_json,
+    write_frame,
+    write_json,
+)
 from metaest.openml._task import OpenMLTask, Split
 
 if TYPE_CHECKING:
@@ -124,7 +131,7 @@ def _read_splits(path: Path) -> dict[tuple[int, int, int], Split]:
     frame = read_frame(path)
     missing = {*_KEY, "is_test", "row"} - {*frame.columns}
     if missing:
-        raise DatasetError(f"{path} is damaged or not ours. Delete it to have it fetched again.")
+        raise damaged(path)
     splits: dict[tuple[int, int, int], Split] = {}
     for key, part in frame.groupby(_KEY, sort=True):
         rows, is_test = part["row"].to_numpy(np.intp), part["is_test"].to_numpy(bool)
@@ -135,5 +142,5 @@ def _read_splits(path: Path) -> dict[tuple[int, int, int], Split]:
 
 def _field(content: dict[str, Any], name: str, path: Path) -> Any:
     if name not in content:
-        raise DatasetError(f"{path} is damaged or not ours. Delete it to have it fetched again.")
+        raise damaged(path)
     return content[name]

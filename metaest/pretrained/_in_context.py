@@ -26,9 +26,9 @@ class PretrainedWeights:
     Attributes
     ----------
     parameters : mapping of str to int
-        Of :class:`~metaest.learners.InContextTransformer`.
+        Parameters of :class:`~metaest.learners.InContextTransformer`.
     weights : mapping of name to Tensor
-        Of the module that the learner builds.
+        Weights of the module that the learner builds.
     metadata : mapping of str to str
         ``name``, ``date``, ``training``, ``data``, ``licence``.
     """
@@ -50,7 +50,8 @@ def load_in_context() -> PretrainedWeights:
     if not FILE.exists():
         raise MetaestError(
             f"the pretrained weights {FILE.name} are not in this installation. Install metaest "
-            "from a wheel, or make them by benchmarks/pretrain_in_context.py --export."
+            "from a wheel, or make them by benchmarks/pretrain_in_context.py --checkpoint FOLDER "
+            "--export."
         )
     with safe_open(FILE, "pt") as file:
         metadata = dict(file.metadata())

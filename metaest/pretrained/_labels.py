@@ -119,7 +119,7 @@ def tidy(rng: np.random.Generator, labels: Integers, n_support: int) -> tuple[In
     order : ndarray of shape (B, N)
         Positions of the rows.
     labels : ndarray of shape (B, N)
-        Of the ordered rows; classes are numbered at random, without gaps.
+        Labels of the ordered rows; classes are numbered at random, without gaps.
     """
     n_tasks, n_rows = labels.shape
     task = np.arange(n_tasks)[:, None]

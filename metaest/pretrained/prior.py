@@ -33,11 +33,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaest._checks import check_int
 from metaest.exceptions import InvalidParameterError
 from metaest.pretrained._columns import observe, respond
 from metaest.pretrained._draws import Integers, choose
 from metaest.pretrained._families import FAMILIES, Family, clusters
 from metaest.pretrained._labels import label, most_told, tidy
+
+__all__ = ["TaskBatch", "sample_tasks"]
 
 #: How often a task has 2, 3, ..., 10 classes.
 _CLASSES = (42, 18, 10, 8, 6, 5, 4, 3, 4)
@@ -98,6 +101,11 @@ def sample_tasks(
     -------
     tasks : TaskBatch
 
+    Raises
+    ------
+    InvalidParameterError
+        If a size is not an int, or out of its range.
+
     Examples
     --------
     >>> import numpy as np
@@ -106,8 +114,7 @@ def sample_tasks(
     >>> tasks.x.shape
     torch.Size([4, 60, 8])
     """
-    n_support = n_rows // 2 if n_support is None else n_support
-    _check(n_tasks, n_rows, n_columns_max, n_classes_max, n_support)
+    n_support = _check(n_tasks, n_rows, n_columns_max, n_classes_max, n_support)
     # From few columns to many, about uniform in the logarithm.
     widths = 2.0 * ((n_columns_max + 1) / 2.0) ** (rng.random(n_tasks) ** 0.6)
     n_columns = widths.astype(np.int64).clip(2, n_columns_max)
@@ -164,16 +171,17 @@ def _draw(
 
 
 def _check(
-    n_tasks: int, n_rows: int, n_columns_max: int, n_classes_max: int, n_support: int
-) -> None:
-    for name, value, low, high in [
-        ("n_tasks", n_tasks, 1, np.inf),
-        ("n_rows", n_rows, 4, np.inf),
-        ("n_columns_max", n_columns_max, 2, np.inf),
-        ("n_classes_max", n_classes_max, 2, 10),
-        ("n_support", n_support, 2, n_rows),
+    n_tasks: int, n_rows: int, n_columns_max: int, n_classes_max: int, n_support: int | None
+) -> int:
+    """Return the number of support rows."""
+    check_int(n_tasks, "n_tasks")
+    check_int(n_rows, "n_rows", low=4)
+    check_int(n_columns_max, "n_columns_max", low=2)
+    n_support = n_rows // 2 if n_support is None else n_support
+    for name, value, high in [
+        ("n_classes_max", n_classes_max, len(_CLASSES) + 1),
+        ("n_support", n_support, n_rows),
     ]:
-        if not low <= value <= high:
-            raise InvalidParameterError(
-                f"{name} must be between {low} and {high}, got {value}. Choose one in that range."
-            )
+        if check_int(value, name, low=2) > high:
+            raise InvalidParameterError(f"{name} must be between 2 and {high}, got {value}.")
+    return n_support

@@ -18,6 +18,15 @@ def as_task_set(tasks: Any, y: Any = None, groups: Any = None, *, kind: Kind) ->
     tasks : TaskSet, iterable of (X, y), or array-like X
     y, groups : array-like of shape (n_rows,), default=None
     kind : {"classification", "regression"}
+
+    Returns
+    -------
+    TaskSet
+
+    Raises
+    ------
+    TaskError
+        If the tasks cannot be used or are of the other kind, or the arguments do not go together.
     """
     if isinstance(tasks, TaskSet) and (y is not None or groups is not None):
         raise TaskError(

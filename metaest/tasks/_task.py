@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from metaest._checks import (
     Kind,
@@ -17,6 +19,9 @@ from metaest._checks import (
 from metaest._table_codes import read_table
 from metaest.exceptions import TaskError
 from metaest.tasks._descriptions import check_descriptions
+
+#: ``augment(x, generator) -> x``: random changes to rows ``x`` of shape (n, ...).
+Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 class Task:

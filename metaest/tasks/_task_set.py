@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import overload
 
 import numpy as np
 
-from metaest._checks import (
-    Kind,
-    check_groups,
-    check_targets,
-    feature_names_of,
-    find_kind,
-)
-from metaest._table_codes import read_table
+from metaest._checks import Kind, check_int, is_real
 from metaest.exceptions import InvalidParameterError, TaskError
-from metaest.tasks._descriptions import name_descriptions
-from metaest.tasks._task import Task
+from metaest.tasks._labeled import LabeledMixin
+from metaest.tasks._task import Augment, Task
 from metaest.tasks._unlabeled import UnlabeledMixin
 
-if TYPE_CHECKING:
-    import torch
 
-    #: ``augment(x, generator) -> x``: random changes to rows ``x`` of shape (n, ...).
-    Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-
-
-class TaskSet(UnlabeledMixin, Sequence[Task]):
+class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
     """Tasks to meta-train on.
 
     Build one with :meth:`from_pool`, :meth:`from_groups`, :meth:`from_datasets` or
@@ -42,6 +29,14 @@ class TaskSet(UnlabeledMixin, Sequence[Task]):
     augment : callable, default=None
         ``augment(x, generator) -> x`` changes float rows ``x`` of shape (n, ...) of an episode at
         random while meta-training; ``generator`` is a :class:`torch.Generator`.
+
+    Raises
+    ------
+    InvalidParameterError
+        If `augment` is no function.
+    TaskError
+        If there are no tasks, or they mix classification and regression, or differ in the length
+        of their class descriptions.
 
     Examples
     --------
@@ -78,93 +73,6 @@ class TaskSet(UnlabeledMixin, Sequence[Task]):
                 "class_descriptions must be of one length in all tasks, and in all tasks or none; "
                 f"got lengths {sorted(sizes, key=str)}."
             )
-
-    @classmethod
-    def from_pool(
-        cls,
-        X: Any,
-        y: Any,
-        *,
-        kind: Literal["auto"] | Kind = "auto",
-        augment: Augment | None = None,
-        class_descriptions: Any = None,
-    ) -> TaskSet:
-        """Make a set from one pool of many classes (or one regression data set).
-
-        Parameters
-        ----------
-        X : array-like of shape (n_rows, ...)
-        y : array-like of shape (n_rows,)
-        kind, augment, class_descriptions
-            As in :class:`Task` and :class:`TaskSet`.
-        """
-        task = Task(X, y, kind=kind, name="pool", class_descriptions=class_descriptions)
-        return cls([task], augment=augment)
-
-    @classmethod
-    def from_groups(
-        cls,
-        X: Any,
-        y: Any,
-        groups: Any,
-        *,
-        kind: Literal["auto"] | Kind = "auto",
-        augment: Augment | None = None,
-        class_descriptions: Any = None,
-    ) -> TaskSet:
-        """Make one task of each group of rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_rows, ...)
-        y, groups : array-like of shape (n_rows,)
-        kind, augment, class_descriptions
-            As in :class:`Task` and :class:`TaskSet`.
-        """
-        names = feature_names_of(X)
-        X, categories = read_table(X, "the table")
-        y = check_targets(y, len(X), "the table")
-        groups = check_groups(groups, len(X))
-        resolved = find_kind(y, kind)
-        class_descriptions = name_descriptions(class_descriptions, y, "the table")
-        tasks = []
-        for group in np.unique(groups):
-            rows = np.flatnonzero(groups == group)
-            own = {"name": str(group), "class_descriptions": class_descriptions}
-            tasks.append(Task(X[rows], y[rows], kind=resolved, **own))
-            tasks[-1].feature_names, tasks[-1].categories = names, categories
-        return cls(tasks, augment=augment)
-
-    @classmethod
-    def from_datasets(
-        cls,
-        datasets: Iterable[Any],
-        *,
-        kind: Literal["auto"] | Kind = "auto",
-        augment: Augment | None = None,
-        class_descriptions: Any = None,
-    ) -> TaskSet:
-        """Make one task of each ``(X, y)`` pair.
-
-        Parameters
-        ----------
-        datasets : iterable of (X, y) or Task
-        kind, augment, class_descriptions
-            As in :class:`Task` and :class:`TaskSet`.
-        """
-        tasks: list[Task] = []
-        for number, dataset in enumerate(datasets):
-            if isinstance(dataset, Task):
-                tasks.append(dataset)
-                continue
-            if not isinstance(dataset, (tuple, list)) or len(dataset) != 2:
-                raise TaskError(
-                    f"task {number} must be a pair (X, y), got {type(dataset).__name__}. "
-                    "For one pool of classes call fit_meta(X, y) or TaskSet.from_pool(X, y)."
-                )
-            own = {"name": str(number), "class_descriptions": class_descriptions}
-            tasks.append(Task(*dataset, kind=kind, **own))
-        return cls(tasks, augment=augment)
 
     @property
     def kind(self) -> Kind:
@@ -231,10 +139,15 @@ class TaskSet(UnlabeledMixin, Sequence[Task]):
         kept : TaskSet
         held_out : TaskSet or None
             Without `augment`. None where there are too few tasks or classes to hold any out.
+
+        Raises
+        ------
+        InvalidParameterError
+            If `held_out` or `random_state` is out of its range.
         """
-        if not 0 < held_out < 1:
+        if not is_real(held_out) or not 0 < held_out < 1:
             raise InvalidParameterError(f"held_out must be between 0 and 1, got {held_out!r}.")
-        rng = np.random.default_rng(random_state)
+        rng = np.random.default_rng(check_int(random_state, "random_state", low=0))
         if len(self) > 1:
             order = rng.permutation(len(self))
             cut = min(max(1, round(held_out * len(self))), len(self) - 1)
@@ -249,6 +162,15 @@ class TaskSet(UnlabeledMixin, Sequence[Task]):
         """Add each image class turned by 90, 180 and 270 degrees as a class of its own.
 
         The usual way to make four times the classes of Omniglot (Santoro et al. 2016).
+
+        Returns
+        -------
+        TaskSet
+
+        Raises
+        ------
+        TaskError
+            If the tasks are not classes of square images without descriptions.
         """
         shape = self.input_shape
         is_images = shape is not None and len(shape) == 3 and shape[1] == shape[2]

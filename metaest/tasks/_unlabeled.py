@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -13,10 +12,7 @@ from metaest._checks import check_int, check_rows, feature_names_of
 from metaest._torch import as_float_tensor
 from metaest.augment import RandomCorruption, RandomWarp
 from metaest.exceptions import InvalidParameterError, TaskError
-from metaest.tasks._task import Task
-
-if TYPE_CHECKING:
-    Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+from metaest.tasks._task import Augment, Task
 
 #: Rows of a cluster on average, and most clusters, where their number is not given.
 _ROWS_PER_CLUSTER, _MOST_CLUSTERS = 40, 500
@@ -63,6 +59,10 @@ class UnlabeledMixin:
         min_rows : int, default=20
             Smaller clusters are left out; at least ``n_shots + n_queries`` of the episodes.
         random_state : int, default=0
+
+        Returns
+        -------
+        TaskSet
 
         Raises
         ------

@@ -20,13 +20,23 @@ N_BASE_CLASSES = 20
 
 @dataclass(frozen=True)
 class Episode:
-    """One unpadded task; `classes` are its classes' numbers in the whole set (None: regression)."""
+    """One unpadded task.
 
-    support_x: Tensor  # (S, ...)
-    support_y: Tensor  # (S,)
-    query_x: Tensor  # (Q, ...)
-    query_y: Tensor  # (Q,)
-    classes: Tensor | None  # (C,)
+    Parameters
+    ----------
+    support_x : Tensor of shape (S, ...)
+    support_y : Tensor of shape (S,)
+    query_x : Tensor of shape (Q, ...)
+    query_y : Tensor of shape (Q,)
+    classes : Tensor of shape (C,) or None
+        The classes' numbers in the whole set; None for a regression.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+    classes: Tensor | None
 
     @property
     def n_classes(self) -> int:
@@ -42,7 +52,25 @@ def make_episode(
     input_shape: tuple[int, ...] = ROWS,
     seed: int = 0,
 ) -> Episode:
-    """Draw an episode; `shots` has an entry per class (regression: their sum is what counts)."""
+    """Draw an episode.
+
+    Parameters
+    ----------
+    kind : {"classification", "regression"}, default="classification"
+        Classes are clusters around random centres; the targets of a regression are noise.
+    shots : sequence of int, default=(2, 1, 3)
+        Support rows of each class (regression: their sum is what counts).
+    n_queries : int, default=2
+        Query rows for each entry of `shots`.
+    input_shape : tuple of int, default=(3,)
+        Shape of a row.
+    seed : int, default=0
+
+    Returns
+    -------
+    Episode
+        In float64, not padded.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -67,7 +95,18 @@ def make_episode(
 
 
 def uneven_episodes(kind: Kind, input_shape: tuple[int, ...] = ROWS) -> list[Episode]:
-    """Give three tasks that differ in ways, shots and queries."""
+    """Give three tasks that differ in ways, shots and queries.
+
+    Parameters
+    ----------
+    kind : {"classification", "regression"}
+    input_shape : tuple of int, default=(3,)
+        Shape of a row.
+
+    Returns
+    -------
+    list of Episode
+    """
     return [
         make_episode(kind, shots=(2, 1, 4), n_queries=2, input_shape=input_shape, seed=1),
         make_episode(kind, shots=(1, 1), n_queries=1, input_shape=input_shape, seed=2),
@@ -80,8 +119,18 @@ def collate(
 ) -> EpisodeBatch:
     """Pad episodes to one batch.
 
-    `extra` adds that many padded support rows, query rows and classes. With `garbage`, padded
-    positions hold large random numbers instead of zeros.
+    Parameters
+    ----------
+    episodes : sequence of Episode
+        All of one kind, with rows of one shape.
+    extra : tuple of three int, default=(0, 0, 0)
+        Padded support rows, query rows and classes to add.
+    garbage : bool, default=False
+        Whether padded positions hold large random numbers instead of zeros.
+
+    Returns
+    -------
+    EpisodeBatch
     """
     generator = torch.Generator().manual_seed(99)
     n_support = max(len(e.support_x) for e in episodes) + extra[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import time
@@ -14,6 +15,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.history import History
 from tqdm.auto import tqdm
 
+from metaest._files import replace_file
 from metaest._torch import state_to_cpu
 from metaest.episodes import EpisodeBatch
 from metaest.exceptions import CheckpointError, InvalidParameterError
@@ -115,7 +117,7 @@ class Checkpoint(Callback):
 
     Parameters
     ----------
-    folder : Path or None
+    folder : path-like or None
         None writes nothing.
     key : str
         Of the run: settings and data. A file of another run is refused.
@@ -124,9 +126,13 @@ class Checkpoint(Callback):
     """
 
     def __init__(
-        self, folder: Path | None, key: str, keep_best: KeepBest, rounds: EpisodeRounds
+        self,
+        folder: str | os.PathLike[str] | None,
+        key: str,
+        keep_best: KeepBest,
+        rounds: EpisodeRounds,
     ) -> None:
-        self.path = None if folder is None else folder / "meta_training.pt"
+        self.path = None if folder is None else Path(folder, "meta_training.pt")
         self.key = key
         self.keep_best = keep_best
         self.rounds = rounds
@@ -175,23 +181,27 @@ class Checkpoint(Callback):
 
     def _write(self, net: EpisodeNet) -> None:
         assert self.path is not None
-        part = self.path.with_suffix(f".{os.getpid()}.part")
-        keep = self.keep_best
-        torch.save(
-            {
-                "key": self.key,
-                "module": net.module_.state_dict(),
-                "optimizer": net.optimizer_.state_dict(),
-                "step": net.step_,
-                "history": [dict(row) for row in net.history],
-                "score": keep.score,
-                "score_of_weights": keep.score_of_weights,
-                "misses": keep.misses,
-                "weights": keep.weights,
-            },
-            part,
-        )
-        os.replace(part, self.path)
+        keep, buffer = self.keep_best, io.BytesIO()
+        saved = {
+            "key": self.key,
+            "module": net.module_.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "step": net.step_,
+            "history": [dict(row) for row in net.history],
+            "score": keep.score,
+            "score_of_weights": keep.score_of_weights,
+            "misses": keep.misses,
+            "weights": keep.weights,
+        }
+        torch.save(saved, buffer)
+        try:
+            replace_file(self.path, buffer.getbuffer())
+        except OSError as error:
+            raise CheckpointError(
+                f"the checkpoint {self.path} cannot be written ({error.strerror or error}). Free "
+                "space, or allow to write there, and make the same call again: it goes on from the "
+                "last round that was written."
+            ) from error
 
 
 class Progress(Callback):

@@ -107,7 +107,8 @@ class Distillation:
         Raises
         ------
         InvalidParameterError
-            If the teacher is for other tasks than the student's.
+            If the teacher is for other tasks than the student's; by the loss, if the student's
+            predictions have no gradient that the teacher's could act on.
         """
         own, wanted = self.teacher.spec, (spec.kind, spec.input_shape)
         if (own.kind, own.input_shape) != wanted:
@@ -125,6 +126,8 @@ class Distillation:
             state = learner.adapt(module, batch.support)
             gaps = self._gaps(told, learner.predict(module, state, batch.query_x))  # (B, Q)
             taught = masked_mean(gaps, batch.query_mask).mean()
+            if self.weight and torch.is_grad_enabled() and not taught.requires_grad:
+                raise _deaf(learner)
             return (1 - self.weight) * learner.meta_loss(module, batch) + self.weight * taught
 
         return loss
@@ -153,3 +156,11 @@ class Distillation:
         student = (prediction / self.temperature).log_softmax(-1)
         kl = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
         return self.temperature**2 * kl
+
+
+def _deaf(learner: Learner) -> InvalidParameterError:
+    return InvalidParameterError(
+        f"distill has no effect on {learner!r}: its predictions have no gradient in the weights "
+        "that meta-training moves. Meta-train it without distill, or a learner whose predictions "
+        "have one, such as MAML or ProtoNet."
+    )

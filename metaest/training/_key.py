@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import pickle
+from dataclasses import asdict
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -14,6 +15,9 @@ import joblib
 from metaest.learners import Learner
 from metaest.nets import NetSpec
 from metaest.tasks import TaskSet
+from metaest.training._distill import Distillation
+from metaest.training._settings import Settings
+from metaest.training._state import MetaState
 
 
 def run_key(
@@ -22,13 +26,11 @@ def run_key(
     tasks: TaskSet,
     validation_tasks: TaskSet | None,
     shape: dict[str, Any],
-    settings: dict[str, Any],
+    settings: Settings,
+    teaching: Distillation | None,
+    start: MetaState | None,
 ) -> str:
-    """Hash what the result depends on (not the device, nor how progress is shown)."""
-    names = (
-        *("n_episodes", "meta_batch_size", "meta_lr", "lr_schedule", "max_grad_norm", "patience"),
-        "standardize",
-    )
+    """Hash what the weights depend on (not the device, nor how progress is shown)."""
     parts = {
         "learner": [type(learner).__name__, learner.get_params()],
         "backbone": _name_of(spec.backbone),
@@ -36,11 +38,11 @@ def run_key(
         "augment": _name_of(tasks.augment),
         "validation": None if validation_tasks is None else validation_tasks.fingerprint(),
         "shape": shape,
-        "settings": {name: settings[name] for name in (*names, "random_state")},
+        "settings": asdict(settings),
     }
-    if (teaching := settings["teaching"]) is not None:
+    if teaching is not None:
         parts["distill"] = teaching.fingerprint()
-    if (start := settings["start"]) is not None:
+    if start is not None:
         weights = {name: value.numpy() for name, value in start.weights.items()}
         parts["start"] = [dict(start.versions), _hash(weights)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()

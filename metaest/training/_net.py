@@ -131,8 +131,7 @@ class EpisodeNet(skorch.NeuralNet):
             loss = loss * (len(chunk) / len(batch))
             return loss.detach(), torch.autograd.grad(loss, learned, allow_unused=True)
 
-        seed = int(np.random.default_rng([self.seed, self.step_]).integers(2**62))
-        with local_seed(seed, device):
+        with local_seed(np.random.default_rng([self.seed, self.step_]), device):
             n_threads = thread_count(self.module_.embedding)
             parts = map_chunks(gradient, self._chunks(batch), n_threads)
         for parameter, *gradients in zip(learned, *(g for _, g in parts), strict=True):

@@ -1,38 +1,50 @@
-"""Checks of the settings of meta-training."""
+"""The settings of meta-training."""
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from metaest._checks import check_int
+from metaest._checks import check_int, is_real
 from metaest.exceptions import InvalidParameterError
 
 
-def check_settings(
-    n_episodes: int,
-    meta_batch_size: int,
-    meta_lr: float,
-    lr_schedule: str,
-    max_grad_norm: float | None,
-    patience: int | None,
-) -> None:
-    """Raise InvalidParameterError for a setting of meta-training that is out of its range."""
-    check_int(n_episodes, "n_episodes")
-    check_int(meta_batch_size, "meta_batch_size")
-    if not _is_above_zero(meta_lr):
-        raise InvalidParameterError(f"meta_lr must be above 0, got {meta_lr!r}.")
-    if max_grad_norm is not None and not _is_above_zero(max_grad_norm):
-        raise InvalidParameterError(
-            f"max_grad_norm must be above 0, or None for no limit; got {max_grad_norm!r}."
-        )
-    if lr_schedule not in ("cosine", "constant"):
-        raise InvalidParameterError(
-            f"lr_schedule must be 'cosine' or 'constant', got {lr_schedule!r}."
-        )
-    if patience is not None:
-        check_int(patience, "patience")
+@dataclass(frozen=True)
+class Settings:
+    """What the weights depend on, besides learner, network, tasks and episodes.
 
+    All parameters are those of :func:`~metaest.training.meta_train`.
 
-def _is_above_zero(value: Any) -> bool:
-    return isinstance(value, Real) and float(value) > 0
+    Raises
+    ------
+    InvalidParameterError
+        If one is out of its range.
+    """
+
+    n_episodes: int
+    meta_batch_size: int
+    meta_lr: float
+    lr_schedule: Literal["cosine", "constant"]
+    max_grad_norm: float | None
+    patience: int | None
+    autocast: Literal["auto"] | bool
+    standardize: bool
+    random_state: int
+
+    def __post_init__(self) -> None:
+        check_int(self.n_episodes, "n_episodes")
+        check_int(self.meta_batch_size, "meta_batch_size")
+        check_int(self.random_state, "random_state", low=0)
+        if not is_real(self.meta_lr) or not self.meta_lr > 0:
+            raise InvalidParameterError(f"meta_lr must be above 0, got {self.meta_lr!r}.")
+        norm = self.max_grad_norm
+        if norm is not None and (not is_real(norm) or not norm > 0):
+            raise InvalidParameterError(
+                f"max_grad_norm must be above 0, or None for no limit; got {norm!r}."
+            )
+        if self.lr_schedule not in ("cosine", "constant"):
+            raise InvalidParameterError(
+                f"lr_schedule must be 'cosine' or 'constant', got {self.lr_schedule!r}."
+            )
+        if self.patience is not None:
+            check_int(self.patience, "patience")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +13,7 @@ from skorch.callbacks import GradientNormClipping
 
 from metaest._checks import check_int_range
 from metaest._torch import resolve_device, state_to_cpu
+from metaest._warn import warn
 from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
 from metaest.exceptions import MetaTrainingWarning
 from metaest.learners import Learner, LearnerNet, make_learner
@@ -34,7 +33,7 @@ from metaest.training._distill import Distillation
 from metaest.training._key import run_key
 from metaest.training._net import EpisodeNet, EpisodeRounds
 from metaest.training._rows import readable
-from metaest.training._settings import check_settings
+from metaest.training._settings import Settings
 from metaest.training._spec import spec_of, target_statistics_of
 from metaest.training._state import MetaState, library_versions, load_weights
 
@@ -70,7 +69,8 @@ def meta_train(
     """Meta-train a learner on episodes of tasks with Adam.
 
     Training goes in 20 rounds. With `validation_tasks` the weights of the round that scores best
-    on fixed episodes of these (accuracy, or minus the squared error) are kept; with
+    on fixed episodes of these are kept. The score is the accuracy, or minus the loss on the query
+    rows (squared error, or negative log-likelihood where a variance is predicted). With
     `blend_with_start`, those between the starting weights and these, if these are better: the
     nearest to the start whose score is within a standard error of the best. So meta-training
     never ends behind its start on held-out tasks, and keeps of it what other tasks may need.
@@ -137,7 +137,7 @@ def meta_train(
     EpisodeError
         If the tasks are too small for the episodes.
     CheckpointError
-        If the folder holds a checkpoint of another run.
+        If the folder holds a checkpoint of another run, or cannot be written to.
 
     Warns
     -----
@@ -148,7 +148,10 @@ def meta_train(
     learner = make_learner(learner, tasks.kind)
     tasks, validation_tasks = readable(tasks, validation_tasks, learner)
     own_callbacks = check_callbacks(callbacks)
-    check_settings(n_episodes, meta_batch_size, meta_lr, lr_schedule, max_grad_norm, patience)
+    settings = Settings(
+        n_episodes, meta_batch_size, meta_lr, lr_schedule, max_grad_norm, patience,
+        autocast=autocast, standardize=standardize, random_state=random_state,
+    )  # fmt: skip
     target_device = resolve_device(device)
     shape: dict[str, Any] = {"n_ways": n_ways, "n_shots": n_shots, "n_queries": n_queries}
     sampler = EpisodeSampler(tasks, **shape, random_state=random_state)
@@ -160,9 +163,8 @@ def meta_train(
     )
     teaching = Distillation.of(distill)
     loss = None if teaching is None else teaching.wrap(learner.in_training(), spec, mean, scale)
-    run = run_key(learner, spec, tasks, validation_tasks, shape, locals())
-    folder = None if checkpoint is None else Path(checkpoint)
-    saver = Checkpoint(folder, run, keep_best, rounds)
+    run = run_key(learner, spec, tasks, validation_tasks, shape, settings, teaching, start)
+    saver = Checkpoint(checkpoint, run, keep_best, rounds)
     clip = [] if max_grad_norm is None else [GradientNormClipping(max_grad_norm)]
     schedule = Schedule(lr_schedule, meta_lr, rounds.n_steps)
     own = [schedule, RoundTimer(), keep_best, Progress(rounds, keep_best, verbose > 0), *clip]
@@ -180,9 +182,7 @@ def meta_train(
         device=str(target_device),
         callbacks=[*own, *own_callbacks, saver],
     ).initialize()
-    saver.restore(net)
-    _fit(net, rounds, keep_best, folder)
-    _warn_if_diverged(net)
+    _fit(net, rounds, keep_best, saver)
     weights = _settle(net, keep_best, first, blend_with_start)
     return _collect(net, learner, spec, weights, tasks.feature_names)
 
@@ -237,9 +237,10 @@ def _fit(
     net: EpisodeNet,
     rounds: EpisodeRounds,
     keep_best: KeepBest,
-    folder: Path | None,
+    saver: Checkpoint,
 ) -> None:
     """Run the rounds that are left; an interrupt keeps the best finished one."""
+    saver.restore(net)
     left = 0 if keep_best.is_stale else rounds.n_rounds - len(net.history)
     net.notify("on_train_begin", X=rounds, y=None)
     try:
@@ -249,29 +250,28 @@ def _fit(
             done = sum("valid_best" in row for row in net.history)
             again = (
                 "Call fit_meta again with the same settings to go on."
-                if folder
+                if saver.path
                 else "Pass checkpoint=FOLDER to fit_meta to be able to go on after a stop."
             )
-            warnings.warn(
+            warn(
                 f"meta-training was interrupted in round {done + 1} of {rounds.n_rounds}; the "
                 f"best weights of the {done} finished rounds are kept and usable. {again}",
                 MetaTrainingWarning,
-                stacklevel=4,
             )
     finally:
         net.notify("on_train_end", X=rounds, y=None)
+    _warn_if_diverged(net)
 
 
 def _warn_if_diverged(net: EpisodeNet) -> None:
     losses = [row["train_loss"] for row in net.history if "train_loss" in row]
     bad = [number for number, loss in enumerate(losses, 1) if not math.isfinite(loss)]
     if bad:
-        warnings.warn(
+        warn(
             f"meta-training diverged: its loss is not finite from round {bad[0]} on; the best "
             "weights before that are kept. Lower meta_lr or the learner's step size (inner_lr), "
             "or rescale extreme columns.",
             MetaTrainingWarning,
-            stacklevel=4,
         )
 
 

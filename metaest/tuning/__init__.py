@@ -12,6 +12,7 @@ from metaest.tuning._history import History
 from metaest.tuning._record import SearchRecord
 from metaest.tuning._sampler import MetaSampler
 from metaest.tuning._search import MetaSearchCV
+from metaest.tuning._search_report import WarmStartReport
 from metaest.tuning._spaces import default_space
 from metaest.tuning._suggest import suggest
 from metaest.tuning._suggestion import Suggestion
@@ -22,6 +23,7 @@ __all__ = [
     "MetaSearchCV",
     "SearchRecord",
     "Suggestion",
+    "WarmStartReport",
     "default_space",
     "embedded_history",
     "suggest",

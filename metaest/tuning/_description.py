@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from metaest.exceptions import HistoryError
+from metaest.exceptions import InvalidParameterError
 from metaest.meta_features._encoder import DatasetEncoder
 from metaest.meta_features._transformer import MetaFeatures
 
@@ -25,13 +25,13 @@ def describe_data(X: Any, y: Any, meta_features: Any) -> dict[str, float] | None
 
     Raises
     ------
-    HistoryError
+    InvalidParameterError
         If one of X and y is missing, or meta-features are no finite numbers.
     TaskError
         If X and y cannot be used.
     """
     if (X is None) != (y is None):
-        raise HistoryError("X and y must be given both, or neither.")
+        raise InvalidParameterError("X and y must be given both, or neither.")
     if X is None or meta_features is not None:
         return _check(meta_features)
     model = MetaFeatures(scale=False)
@@ -54,12 +54,14 @@ def _check(values: Any) -> dict[str, float] | None:
     try:
         checked = {str(name): float(value) for name, value in values.items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise HistoryError(
+        raise InvalidParameterError(
             "meta_features must be a dict (or Series) of name to number, for example "
             "dict(zip(model.get_feature_names_out(), model.transform([(X, y)])[0])); got "
             f"{type(values).__name__}."
         ) from error
     wrong = [name for name, value in checked.items() if not math.isfinite(value)]
     if wrong:
-        raise HistoryError(f"meta_features must be finite; {wrong[0]!r} is {checked[wrong[0]]}.")
+        raise InvalidParameterError(
+            f"meta_features must be finite; {wrong[0]!r} is {checked[wrong[0]]}."
+        )
     return checked

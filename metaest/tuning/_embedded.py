@@ -19,14 +19,15 @@ from metaest.tuning._spaces import last_step
 from metaest.tuning._trials import make_trials
 
 FORMAT = 1
-_MODELS: dict[type, str] = {
-    HistGradientBoostingClassifier: "boosting",
-    RandomForestClassifier: "forest",
-    SVC: "svc",
-    LogisticRegression: "logistic",
+#: The models that there are searches of, by the name of the file.
+MODELS: dict[str, type] = {
+    "svc": SVC,
+    "forest": RandomForestClassifier,
+    "boosting": HistGradientBoostingClassifier,
+    "logistic": LogisticRegression,
 }
-# Scorer to column. For two classes, one class against the rest is the plain area.
-_METRICS = {
+#: Scorer to column. For two classes, one class against the rest is the plain area.
+METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced_accuracy",
     "roc_auc": "roc_auc",
@@ -83,8 +84,8 @@ def embedded_history(estimator: Any, *, metric: str = "accuracy") -> list[Search
     []
     """
     last, prefix = last_step(estimator)
-    model = _MODELS.get(type(last))
-    if model is None or metric not in _METRICS:
+    model = next((name for name, own in MODELS.items() if own is type(last)), None)
+    if model is None or metric not in METRICS:
         return []
     return list(_records(model, metric, prefix))
 
@@ -132,5 +133,5 @@ def _record(
         metric=metric,
         meta_features=dict(zip(names, map(float, search["meta_features"]), strict=True)),
         fingerprint=search["fingerprint"],
-        trials=tuple(make_trials(rows, search["values"][_METRICS[metric]], space, search["task"])),
+        trials=tuple(make_trials(rows, search["values"][METRICS[metric]], space, search["task"])),
     )

@@ -8,10 +8,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from metaest.exceptions import HistoryError
+from metaest.exceptions import HistoryError, InvalidParameterError
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._description import describe_data
 from metaest.tuning._record import SearchRecord
+from metaest.tuning._trials import check_choices, check_direction
 
 _MAX_NAME = 512  # of Optuna's tables
 
@@ -30,13 +31,19 @@ def make_record(
 
     Raises
     ------
+    InvalidParameterError
+        If the name, the direction or the meta-features are none, or one of X and y is missing.
     HistoryError
-        If the name, the direction, the meta-features or the trials are of no use.
+        If the trials are of no use, or the space has choices that cannot be stored.
+    TaskError
+        If X and y cannot be used.
     """
     if not isinstance(task, str) or not 0 < len(task) <= _MAX_NAME:
-        raise HistoryError(f"task must be a name of 1 to {_MAX_NAME} letters, got {task!r}.")
-    if direction not in ("maximize", "minimize"):
-        raise HistoryError(f"direction must be 'maximize' or 'minimize', got {direction!r}.")
+        raise InvalidParameterError(
+            f"task must be a name of 1 to {_MAX_NAME} letters, got {task!r}."
+        )
+    check_direction(direction)
+    check_choices(space)
     if not any(t.state == TrialState.COMPLETE for t in trials):
         raise HistoryError(
             f"the search on task {task!r} has no trial with a finite value ({len(trials)} "

@@ -15,6 +15,7 @@ from metaest.tuning._read import read_trials
 from metaest.tuning._record import VERSION_KEY, SearchRecord, attributes, read_record
 from metaest.tuning._storage import open_storage, translated_errors, without_password
 from metaest.tuning._trials import check_space, make_trials, merge_spaces
+from metaest.tuning._words import count
 from metaest.tuning._write import duplicate, write_record
 
 Direction = Literal["maximize", "minimize"]
@@ -86,13 +87,13 @@ class History:
         ----------
         study : optuna.Study
             With one objective.
-        X : array-like or DataFrame of shape (n_rows, n_columns), optional
+        X : array-like or DataFrame of shape (n_rows, n_columns), default=None
             The data set, for its fingerprint and, without `meta_features`, its meta-features.
-        y : array-like of shape (n_rows,), optional
-        meta_features : mapping of str to float, optional
-        task : str, optional
+        y : array-like of shape (n_rows,), default=None
+        meta_features : mapping of str to float, default=None
+        task : str, default=None
             Name in the history; by default the study's.
-        metric : str, optional
+        metric : str, default=None
             What the values are; by default the study's metric name, if it has one.
 
         Raises
@@ -100,6 +101,8 @@ class History:
         HistoryError
             If there are several objectives or no value, a parameter changed its type, or the
             name is taken.
+        InvalidParameterError
+            If `task` or `meta_features` is wrong, or only one of X and y is given.
         TaskError
             If X and y cannot be used.
         """
@@ -136,7 +139,7 @@ class History:
         y: Any = None,
         metric: str | None = None,
     ) -> None:
-        """Add a search from its parameters and values.
+        """Add a search from its parameters and values, or nothing if there is an error.
 
         Parameters
         ----------
@@ -156,8 +159,9 @@ class History:
         Raises
         ------
         HistoryError
-            If a parameter is not in the space, lengths differ, no value is finite, or the name
-            is taken. Nothing is added then.
+            If a trial is not of the space, lengths differ, no value is finite or the name is taken.
+        InvalidParameterError
+            If another parameter is wrong, or only one of X and y is given.
         TaskError
             If X and y cannot be used.
         """
@@ -185,7 +189,7 @@ class History:
 
         Raises
         ------
-        HistoryError
+        HistoryError, InvalidParameterError
             If a column is not there, or as for :meth:`add_trials`. Nothing is added then.
         """
         space = check_space(space)
@@ -263,9 +267,9 @@ class History:
 
     def __str__(self) -> str:
         tasks = self.tasks()
-        n_trials = sum(len(record.trials) for record in tasks)
-        plural = "search" if len(tasks) == 1 else "searches"
-        return f"History({len(tasks)} {plural}, {n_trials} trials, {self._name})"
+        searches = count(len(tasks), "search", "searches")
+        trials = count(sum(len(record.trials) for record in tasks), "trial")
+        return f"History({searches}, {trials}, {self._name})"
 
     def _studies(self) -> list[Any]:
         return [s for s in self.storage.get_all_studies() if VERSION_KEY in s.user_attrs]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import joblib
 import numpy as np
 import torch
 from sklearn.ensemble import ExtraTreesRegressor
 
+from metaest.tuning._cache import Cache
 from metaest.tuning._configurations import Rows
 from metaest.tuning._posterior import Features, Posterior, Prior
 from metaest.tuning._sources import Sources, SourceTask
@@ -73,9 +72,7 @@ def greedy_portfolio(scores: np.ndarray, n: int, weights: np.ndarray | None = No
     return chosen
 
 
-_evaluated: OrderedDict[str, Candidates] = OrderedDict()
-_lock = Lock()
-_MAX_KEPT = 16
+_evaluated = Cache[Candidates](16)
 
 
 def evaluate_candidates(sources: Sources, *, is_quick: bool = False) -> Candidates:
@@ -93,12 +90,7 @@ def evaluate_candidates(sources: Sources, *, is_quick: bool = False) -> Candidat
     encode = sources.configurations.encode
     key = joblib.hash([(encode(task.rows), task.scores, task.raw) for task in sources.tasks])
     key += "quick" if is_quick else ""
-    with _lock:
-        if key not in _evaluated:
-            _evaluated[key] = _evaluate(sources, is_quick)
-            while len(_evaluated) > _MAX_KEPT:
-                _evaluated.popitem(last=False)
-        return _evaluated[key]
+    return _evaluated.get(key, lambda: _evaluate(sources, is_quick))
 
 
 def _evaluate(sources: Sources, is_quick: bool) -> Candidates:

@@ -14,6 +14,7 @@ from metaest.tuning._portfolio import evaluate_candidates, greedy_portfolio
 from metaest.tuning._similarity import choose_weights, distances_from
 from metaest.tuning._sources import Sources
 from metaest.tuning._suggestion import Suggestion
+from metaest.tuning._words import count
 
 #: So many data sets are called similar; the scores on so many are the expected one.
 _N_SIMILAR, _N_NEAREST = 10, 5
@@ -146,7 +147,7 @@ class Ranking:
         if self._is_same.any():
             weights = np.where(self._is_same, 1.0, _OTHERS)
             return weights, "estimated best on this very data set, which was searched before"
-        many = f"estimated best on average over {_count(len(equal), 'past data set')}"
+        many = f"estimated best on average over {count(len(equal), 'past data set')}"
         if self._distances is None:
             return equal, many
         to_new, between = self._distances
@@ -163,7 +164,7 @@ class Ranking:
     def _say_origin(self, part: _Candidates, number: int) -> str:
         name, place, n_trials = part.origins[number]
         task = self._names.index(name)
-        said = f"{'best' if place == 0 else 'second best'} of {_count(n_trials, 'trial')} on {name}"
+        said = f"{'best' if place == 0 else 'second best'} of {count(n_trials, 'trial')} on {name}"
         if self._is_same[task]:
             return f"{said}, this very data set"
         distance = self._distance(task)
@@ -258,7 +259,3 @@ def _active(part: _Candidates, number: int) -> dict[str, Any]:
     params = part.configurations.write(part.rows, number)
     active = part.rows.active[number]
     return {name: params[name] for name, on in zip(params, active, strict=True) if on}
-
-
-def _count(n: int, name: str) -> str:
-    return f"{n} {name}{'' if n == 1 else 's'}"

@@ -33,13 +33,13 @@ class SearchRecord:
     space : dict of str to optuna distribution
         What was searched.
     direction : {"maximize", "minimize"}
-    metric : str or None
+    metric : str or None, default=None
         What the values are, where that is known.
-    meta_features : dict of str to float, or None
+    meta_features : dict of str to float, or None, default=None
         Of the data set.
-    fingerprint : str or None
+    fingerprint : str or None, default=None
         Of the data set's contents.
-    trials : tuple of optuna.trial.FrozenTrial
+    trials : tuple of optuna.trial.FrozenTrial, default=()
         Finished trials (complete, pruned, failed), in order.
     """
 

@@ -20,6 +20,7 @@ from metaest.tuning._history import History
 from metaest.tuning._observations import known_space
 from metaest.tuning._planner import Plan, Planner
 from metaest.tuning._record import PREFIX, SearchRecord
+from metaest.tuning._trials import check_space
 
 
 class MetaSampler(BaseSampler):
@@ -73,7 +74,7 @@ class MetaSampler(BaseSampler):
     TaskError
         If X and y cannot be described.
     InvalidParameterError
-        If only one of X and y is given, or both they and meta_features.
+        If a parameter is wrong, only one of X and y is given, or both they and meta_features.
 
     References
     ----------
@@ -123,8 +124,14 @@ class MetaSampler(BaseSampler):
         check_int(n_random, "n_random")
         if surrogate not in ("meta", "cold"):
             raise InvalidParameterError(f"surrogate must be 'meta' or 'cold', got {surrogate!r}.")
+        if defaults is not None and not isinstance(defaults, Mapping):
+            raise InvalidParameterError(
+                f"defaults must be a dict of parameter name to value, got {defaults!r}."
+            )
+        if seed is not None:
+            check_int(seed, "seed", low=0)
         self._history = history
-        self._space = None if space is None else dict(space)
+        self._space = None if space is None else check_space(space)
         self._metric = metric
         described = describe_data(X, y, meta_features)
         self._planner = Planner(

@@ -195,7 +195,7 @@ class MetaSearchCV(BaseSearchCV):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_columns)
-        y : array-like of shape (n_rows,) or (n_rows, n_outputs), optional
+        y : array-like of shape (n_rows,) or (n_rows, n_outputs), default=None
         **params : dict
             As for ``RandomizedSearchCV.fit``: to the estimator, the splitter and the scorer.
 

@@ -35,6 +35,7 @@ from metaest.tuning._search_study import (
     no_experimental_warnings,
     open_study,
 )
+from metaest.tuning._spaces import default_space
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,6 @@ def _open(search: Any, folds: Folds, space: SearchSpace, params: dict[str, Any])
 def _space_of(search: Any) -> Any:
     if search.space is not None:
         return search.space
-    from metaest.tuning._spaces import default_space
-
     try:
         return default_space(search.estimator)
     except InvalidParameterError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import uuid
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,21 +14,23 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from metaest._warn import warn
 from metaest.exceptions import (
-    HistoryError,
     InvalidParameterError,
     SearchWarning,
     TaskError,
     did_you_mean,
 )
 from metaest.tuning._configurations import Space
+from metaest.tuning._embedded import embedded_history
 from metaest.tuning._entry import are_same
 from metaest.tuning._history import History
 from metaest.tuning._record import PREFIX, VERSION_KEY, SearchRecord
+from metaest.tuning._sampler import MetaSampler
 from metaest.tuning._search_identity import data_name
 from metaest.tuning._sources import are_compatible, has_most
 from metaest.tuning._trials import merge_spaces
-from metaest.tuning._write import extend_record
+from metaest.tuning._write import DuplicateSearchError, extend_record
 
 #: Of a record: the study that it was made of, to find it again when that goes on.
 RECORDED_KEY = PREFIX + "recorded_from"
@@ -92,8 +93,6 @@ def open_source(
 
 
 def _embedded(estimator: Any, metric: str, own: History | None) -> Source:
-    from metaest.tuning._embedded import embedded_history
-
     records = embedded_history(estimator, metric=metric)
     return Source("embedded" if records else None, records, own)
 
@@ -120,8 +119,6 @@ def make_sampler(
     seed: int,
 ) -> BaseSampler:
     """Return a MetaSampler over the source; of data that cannot be encoded, it knows nothing."""
-    from metaest.tuning._sampler import MetaSampler
-
     make = functools.partial(
         MetaSampler,
         source.records or None,
@@ -146,8 +143,6 @@ def choose_sampler(given: BaseSampler, has_trials: bool) -> BaseSampler:
 
 def records_of(sampler: Any) -> tuple[str | None, list[SearchRecord]]:
     """Return where the past searches of the user's sampler are from, and these."""
-    from metaest.tuning._sampler import MetaSampler
-
     records = sampler.read_records() if isinstance(sampler, MetaSampler) else []
     return ("the given MetaSampler" if records else None), records
 
@@ -159,11 +154,10 @@ def record_search(
     try:
         _record(own, study, X, y, metric, name)
     except Exception as error:
-        warnings.warn(
+        warn(
             f"the search was fitted but not recorded in the history: {error} To try again: "
             "history.add_study(search.study_, X=X, y=y, task=...).",
             SearchWarning,
-            stacklevel=3,
         )
 
 
@@ -206,8 +200,8 @@ def _add_under_free_name(
         try:
             _add(own, study, X, y, metric, free)
             break
-        except HistoryError as error:
-            if "already has a study named" not in str(error) or attempt == _ATTEMPTS - 1:
+        except DuplicateSearchError:
+            if attempt == _ATTEMPTS - 1:
                 raise
     study_id = own.storage.get_study_id_from_name(free)
     own.storage.set_study_user_attr(study_id, RECORDED_KEY, study.study_name)

@@ -9,8 +9,8 @@ from typing import Any
 
 import joblib
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
 
+from metaest._sklearn import name_of_score
 from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._record import PREFIX
@@ -36,16 +36,7 @@ def metric_name(scoring: Any, objective: str | None, estimator: Any) -> str:
         scoring = scoring[objective]
     elif objective is not None:
         return objective
-    if isinstance(scoring, str):
-        return scoring
-    if scoring is None:
-        return (
-            "accuracy"
-            if is_classifier(estimator)
-            else ("r2" if is_regressor(estimator) else "score")
-        )
-    function = getattr(scoring, "_score_func", scoring)
-    return str(getattr(function, "__name__", type(function).__name__)).removesuffix("_score")
+    return name_of_score(scoring, estimator)
 
 
 def describe_search(

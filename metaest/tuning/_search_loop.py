@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +12,9 @@ import optuna
 from joblib import effective_n_jobs
 from optuna.trial import TrialState
 from sklearn.utils.parallel import Parallel
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from metaest._warn import warn
 from metaest.exceptions import SearchWarning
 from metaest.tuning._search_folds import (
     FOLDS_KEY,
@@ -110,10 +110,9 @@ class SearchLoop:
             n_complete = len(self._study.get_trials(deepcopy=False, states=states))
             if n_complete == 0:
                 raise
-            warnings.warn(
+            warn(
                 f"the search was interrupted; it goes on with the {n_complete} complete trials.",
                 SearchWarning,
-                stacklevel=3,
             )
         finally:
             del vars(self._study)["stop"]

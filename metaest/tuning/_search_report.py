@@ -10,6 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from metaest.tuning._record import PREFIX, SearchRecord
+from metaest.tuning._words import count
 
 ORIGIN_KEY = PREFIX + "origin"
 #: Where start-up trials are from: straight out of past searches.
@@ -44,7 +45,7 @@ class WarmStartReport:
 
     Examples
     --------
-    >>> from metaest.tuning._search_report import WarmStartReport
+    >>> from metaest.tuning import WarmStartReport
     >>> WarmStartReport(n_trials=3, best_score=0.9, best_trial_number=1)
     WarmStartReport: cold search, nothing was reused
       3 trials, best score 0.9 in trial 1
@@ -70,12 +71,9 @@ class WarmStartReport:
     def __repr__(self) -> str:
         head = "cold search, nothing was reused"
         if self.source is not None:
-            searches = "search" if self.n_source_tasks == 1 else "searches"
-            head = (
-                f"{self.n_source_tasks} past {searches} with {self.n_source_trials} trials, "
-                f"from {self.source}"
-            )
-        lines = [f"WarmStartReport: {head}", f"  {self.n_trials} trials"]
+            searches = count(self.n_source_tasks, "past search", "past searches")
+            head = f"{searches} with {count(self.n_source_trials, 'trial')}, from {self.source}"
+        lines = [f"WarmStartReport: {head}", f"  {count(self.n_trials, 'trial')}"]
         if self.best_score is not None:
             lines[-1] += f", best score {self.best_score:.6g} in trial {self.best_trial_number}"
         if self.origins:
@@ -83,7 +81,7 @@ class WarmStartReport:
             lines.append(f"  origins: {parts}")
         if self.best_startup_score is not None:
             lines.append(
-                f"  best of {len(self.startup_trials)} start-up trials: "
+                f"  best of {count(len(self.startup_trials), 'start-up trial')}: "
                 f"{self.best_startup_score:.6g}{self._compared()}"
             )
         return "\n".join(lines)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,13 +54,10 @@ class Sources:
     configurations : Configurations
         Of the space that holds them all.
     tasks : list of SourceTask
-    left_out : Counter of str
-        How many searches could not be used, by reason.
     """
 
     configurations: Configurations
     tasks: list[SourceTask]
-    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def find_sources(
@@ -85,10 +81,10 @@ def find_sources(
     known : mapping of str to optuna distribution, default=None
         Parameters that the new search is known to have, of perhaps more.
     """
-    left_out: Counter[str] = Counter()
-    usable = [r for r in records if is_usable(r, direction, metric, left_out)]
     groups: list[list[SearchRecord]] = []
-    for record in usable:
+    for record in records:
+        if why_unusable(record, direction, metric) is not None:
+            continue
         for group in groups:
             if are_compatible(record.space, group[0].space):
                 group.append(record)
@@ -103,9 +99,7 @@ def find_sources(
     ]
     if not fitting:
         return None
-    chosen = max(fitting, key=len)
-    left_out["another space"] += len(usable) - len(chosen)
-    return _as_numbers(chosen, dict(space or known or {}), direction, left_out)
+    return _as_numbers(max(fitting, key=len), dict(space or known or {}), direction)
 
 
 def are_compatible(a: Space, b: Space) -> bool:
@@ -176,28 +170,21 @@ def _join(a: Any, b: Any) -> BaseDistribution | None:
     return IntDistribution(int(low), int(high), log=log) if is_whole else None
 
 
-def is_usable(
-    record: SearchRecord, direction: str, metric: str | None, left_out: Counter[str]
-) -> bool:
-    """Whether a search says something of this direction and metric; if not, count the reason."""
+def why_unusable(record: SearchRecord, direction: str, metric: str | None) -> str | None:
+    """Return what a search has that says nothing of this direction and metric, or None."""
     if not record.complete_trials or not record.space:
-        left_out["no finished trial"] += 1
-    elif record.direction != direction:
-        left_out["another direction"] += 1
-    elif metric is not None and record.metric is not None and record.metric != metric:
-        left_out["another metric"] += 1
-    elif record.is_constant and len(record.complete_trials) > 1:
-        left_out["constant scores"] += 1
-    else:
-        return True
-    return False
+        return "no finished trial"
+    if record.direction != direction:
+        return "another direction"
+    if metric is not None and record.metric is not None and record.metric != metric:
+        return "another metric"
+    if record.is_constant and len(record.complete_trials) > 1:
+        return "constant scores"
+    return None
 
 
 def _as_numbers(
-    records: Sequence[SearchRecord],
-    space: dict[str, BaseDistribution],
-    direction: str,
-    left_out: Counter[str],
+    records: Sequence[SearchRecord], space: dict[str, BaseDistribution], direction: str
 ) -> Sources:
     wide = merge_spaces_of([space, *(record.space for record in records)])
     wide = dict(sorted(wide.items()))  # one order, whatever is asked for first
@@ -213,7 +200,7 @@ def _as_numbers(
         SourceTask(record.task, own, scores, squash(scores), record.meta_features)
         for record, scores, own in zip(records, raw, rows, strict=True)
     ]
-    return Sources(configurations, tasks, left_out)
+    return Sources(configurations, tasks)
 
 
 def _thin(record: SearchRecord, direction: str) -> list[FrozenTrial]:

@@ -23,11 +23,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, SVR
 
 from metaest.exceptions import InvalidParameterError
+from metaest.tuning._configurations import Space
 
-Space = dict[str, BaseDistribution]
 
-
-def default_space(estimator: Any) -> Space:
+def default_space(estimator: Any) -> dict[str, BaseDistribution]:
     """Return a search space for a common scikit-learn estimator.
 
     The spaces are small: the parameters that matter most, in ranges that suit most data sets of

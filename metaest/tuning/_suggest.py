@@ -11,31 +11,21 @@ from typing import Any, Literal
 
 import numpy as np
 from optuna.distributions import BaseDistribution
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import SVC
 
 from metaest._checks import check_int, check_targets, find_kind
-from metaest.exceptions import HistoryError, InvalidParameterError, TaskError, did_you_mean
+from metaest.exceptions import HistoryError, TaskError, did_you_mean
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._configurations import Space
 from metaest.tuning._description import describe_data
-from metaest.tuning._embedded import embedded_history
+from metaest.tuning._embedded import METRICS, MODELS, embedded_history
 from metaest.tuning._ranking import Ranking, Searches
 from metaest.tuning._record import SearchRecord
 from metaest.tuning._sampler import read_history
-from metaest.tuning._sources import Sources, find_sources, is_usable
+from metaest.tuning._sources import Sources, find_sources, why_unusable
 from metaest.tuning._spaces import last_step
 from metaest.tuning._suggestion import Suggestion
-from metaest.tuning._trials import check_space
+from metaest.tuning._trials import check_direction, check_space
 
-#: The models of the embedded history.
-MODELS = {
-    "svc": SVC,
-    "forest": RandomForestClassifier,
-    "boosting": HistGradientBoostingClassifier,
-    "logistic": LogisticRegression,
-}
 #: A target with fewer rows per class than this, and more classes than that, is none.
 _MIN_ROWS_PER_CLASS, _MAX_SMALL_CLASSES = 5, 20
 
@@ -106,10 +96,7 @@ def suggest(
     ([1, 2], ['C', 'class_weight', 'gamma'])
     """
     check_int(n, "n")
-    if direction not in ("maximize", "minimize"):
-        raise InvalidParameterError(
-            f"direction must be 'maximize' or 'minimize', got {direction!r}."
-        )
+    check_direction(direction)
     wanted = None if space is None else check_space(space)
     if isinstance(history, str) and history == "embedded":
         _check_classification(y)
@@ -173,11 +160,12 @@ def _embedded(estimator: Any, metric: str) -> dict[str | None, list[SearchRecord
     if found:
         return found
     models = ", ".join(make.__name__ for make in MODELS.values())
+    *metrics, last = map(repr, METRICS)
     what = "a model" if estimator is None else _name_of(estimator)
     raise HistoryError(
         f"no searches of {what} with the metric {metric!r} come with metaest. There are some of "
-        f"{models}, and of pipelines that end in one, with 'accuracy', 'balanced_accuracy', "
-        "'roc_auc' and, but for SVC, 'neg_log_loss'. Or give a history of your own."
+        f"{models}, and of pipelines that end in one, with {', '.join(metrics)} and, but for SVC, "
+        f"{last}. Or give a history of your own."
     )
 
 
@@ -227,10 +215,8 @@ def _find(
     sources = find_sources(records, direction=direction, metric=metric, space=space)
     if sources is not None:
         return sources
-    reasons: Counter[str] = Counter()
-    n_others = sum(is_usable(record, direction, metric, reasons) for record in records)
-    reasons["another space"] += n_others
-    counts = ", ".join(f"{n} with {reason}" for reason, n in reasons.items() if n)
+    reasons = Counter(why_unusable(r, direction, metric) or "another space" for r in records)
+    counts = ", ".join(f"{n} with {reason}" for reason, n in reasons.items())
     raise HistoryError(
         f"none of {len(records)} past searches can be used (direction {direction!r}, metric "
         f"{metric!r}): {counts}. Change direction, metric or space, or leave them out."

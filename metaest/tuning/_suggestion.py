@@ -22,21 +22,21 @@ class Suggestion:
     expected : float
         Estimated score, on average over the past data sets (weighted, where that helps): from 0,
         the worst that was seen on a data set, to 1, the best.
-    expected_score : float or None
+    expected_score : float or None, default=None
         A cautious estimate in the metric's own units: the mean over the five data sets that are
         most similar to the new one, or of this very one where it was searched before. None where
         such means say nothing: for the past data sets, the median of all others is as near.
-    score_error : float or None
+    score_error : float or None, default=None
         Mean absolute error of such means on the past data sets.
-    metric : str or None
-    estimator : str or None
+    metric : str or None, default=None
+    estimator : str or None, default=None
         Name of the class, where it is known.
-    task : str
+    task : str, default=""
         The past search that the configuration is from.
-    distance : float or None
+    distance : float or None, default=None
         Of that search's data set from the new one: 0 is nearest, and there is no upper limit;
         None if either is unknown.
-    reasons : tuple of str
+    reasons : tuple of str, default=()
 
     Examples
     --------

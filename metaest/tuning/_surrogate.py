@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from threading import Lock
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ import torch
 from metaest.learners import DeepKernelGP, LearnerNet
 from metaest.tasks import Task, TaskSet
 from metaest.training import MetaState, meta_train
+from metaest.tuning._cache import Cache
 from metaest.tuning._posterior import Features, Prior
 from metaest.tuning._shipped import load_shipped
 
@@ -69,9 +68,7 @@ class Surrogate:
         return self.state.module(LEARNER, torch.device("cpu"), torch.float64)
 
 
-_trained: OrderedDict[str, Surrogate | None] = OrderedDict()
-_lock = Lock()
-_MAX_TRAINED = 8
+_trained = Cache[Surrogate](8)
 
 
 def train_surrogate(
@@ -92,14 +89,12 @@ def train_surrogate(
     if task_set is None:
         return None
     key = task_set.fingerprint()
-    with _lock:  # of threads that ask at once, one trains
-        if key not in _trained:
-            state = load_shipped(key, LEARNER, task_set.check_input_shape()[0])
-            _trained[key] = Surrogate(_train(task_set, verbose) if state is None else state)
-            while len(_trained) > _MAX_TRAINED:
-                _trained.popitem(last=False)
-        _trained.move_to_end(key)
-        return _trained[key]
+
+    def load_or_train() -> Surrogate:
+        state = load_shipped(key, LEARNER, task_set.check_input_shape()[0])
+        return Surrogate(_train(task_set, verbose) if state is None else state)
+
+    return _trained.get(key, load_or_train)
 
 
 def teaching_tasks(tasks: Sequence[tuple[np.ndarray, np.ndarray]]) -> TaskSet | None:

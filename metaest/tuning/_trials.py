@@ -14,25 +14,39 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from metaest.exceptions import HistoryError, did_you_mean
+from metaest._table import is_missing
+from metaest.exceptions import HistoryError, InvalidParameterError, did_you_mean
 
 
 def check_space(space: Any) -> dict[str, BaseDistribution]:
-    """Return the space as a dict of name to Optuna distribution, or raise HistoryError."""
+    """Return the space as a dict of name to Optuna distribution.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is none.
+    """
     if not isinstance(space, Mapping) or not space:
-        raise HistoryError(
+        raise InvalidParameterError(
             "space must be a dict of parameter name to Optuna distribution, such as "
             f"{{'C': FloatDistribution(1e-3, 1e3, log=True)}}; got {space!r}."
         )
     for name, distribution in space.items():
         known = (FloatDistribution, IntDistribution, CategoricalDistribution)
         if not isinstance(distribution, known):
-            raise HistoryError(
+            raise InvalidParameterError(
                 f"space[{name!r}] must be an Optuna Float-, Int- or CategoricalDistribution, got "
                 f"{distribution!r}."
             )
-    check_choices(space)
     return dict(space)
+
+
+def check_direction(direction: Any) -> None:
+    """Raise InvalidParameterError for what is no direction."""
+    if direction not in ("maximize", "minimize"):
+        raise InvalidParameterError(
+            f"direction must be 'maximize' or 'minimize', got {direction!r}."
+        )
 
 
 def check_choices(space: Mapping[str, BaseDistribution]) -> None:
@@ -84,8 +98,7 @@ def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDis
     Raises
     ------
     HistoryError
-        If a parameter changed its type, its scale or its choices during the search, or has
-        choices that cannot be stored.
+        If a parameter changed its type, its scale or its choices during the search.
     """
     space: dict[str, BaseDistribution] = {}
     for trial in trials:
@@ -98,7 +111,6 @@ def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDis
                     f"{known} to {own}; add the parts as searches of their own."
                 )
             space[name] = merged
-    check_choices(space)
     return space
 
 
@@ -119,7 +131,7 @@ def _rows(params: Any) -> list[dict[str, Any]]:
         columns = [str(name) for name in params.columns]
         records = params.astype(object).to_numpy().tolist()
         return [
-            {n: v for n, v in zip(columns, record, strict=True) if not _is_gap(v)}
+            {n: v for n, v in zip(columns, record, strict=True) if not is_missing(v)}
             for record in records
         ]
     if isinstance(params, Sequence) and all(isinstance(row, Mapping) for row in params):
@@ -130,13 +142,9 @@ def _rows(params: Any) -> list[dict[str, Any]]:
     )
 
 
-def _is_gap(value: Any) -> bool:
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
-
-
 def _scores(values: Any, task: str) -> np.ndarray:
     try:
-        real = [np.nan if np.ndim(v) == 0 and _is_gap(v) else v for v in values]
+        real = [np.nan if is_missing(v) else v for v in values]
         scores = np.array(real, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise HistoryError(f"values of task {task!r} must be numbers: {error}") from error

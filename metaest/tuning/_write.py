@@ -22,6 +22,10 @@ from metaest.tuning._storage import batch_of, quiet_optuna
 _SCHEMA_VERSION = 12
 
 
+class DuplicateSearchError(HistoryError):
+    """The name of a search is taken."""
+
+
 def write_record(storage: BaseStorage, record: SearchRecord) -> None:
     """Write a record as a new study.
 
@@ -30,8 +34,10 @@ def write_record(storage: BaseStorage, record: SearchRecord) -> None:
 
     Raises
     ------
+    DuplicateSearchError
+        If there is a study of that name.
     HistoryError
-        If there is a study of that name, or a trial's attribute cannot be stored.
+        If a trial's attribute cannot be stored.
     """
     _check_attributes(storage, record.trials)
     try:
@@ -66,9 +72,9 @@ def extend_record(
         storage.create_new_trial(study_id, template_trial=trial)
 
 
-def duplicate(task: str) -> HistoryError:
+def duplicate(task: str) -> DuplicateSearchError:
     """Make the error about a name that is taken."""
-    return HistoryError(
+    return DuplicateSearchError(
         f"the history already has a study named {task!r}; give another task name, or delete the "
         "old one with optuna.delete_study."
     )

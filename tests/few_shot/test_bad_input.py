@@ -298,7 +298,7 @@ def test_another_number_of_columns_at_predict(clf, task):
 
 
 def test_no_standard_deviation(reg, line):
-    with pytest.raises(UnsupportedTaskError, match=r"RidgeHead predicts no variance. Use"):
+    with pytest.raises(UnsupportedTaskError, match=r"RidgeHead predicts no variance. Use .*'cnp'"):
         reg.fit(*line).predict(line[0], return_std=True)
 
 
@@ -318,8 +318,11 @@ class Interrupt(Callback):
 
 def test_interrupt_keeps_the_best_weights(small, task):
     small.set_params(n_episodes=64, meta_batch_size=8, callbacks=[Interrupt(3)])
-    with pytest.warns(MetaTrainingWarning, match=r"interrupted in round 3.*Pass checkpoint="):
+    with pytest.warns(
+        MetaTrainingWarning, match=r"interrupted in round 3.*Pass checkpoint="
+    ) as told:
         assert small.fit_meta(*task) is small
+    assert told[0].filename == __file__
     assert small.meta_state_.source == "fit_meta"
     assert small.fit(*task).score(*task) > 0.5
 

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from metaest import MetaFewShotClassifier
+from metaest import MetaFewShotClassifier, MetaFewShotRegressor
 from metaest.exceptions import TaskError
 from metaest.inspection import EmbeddingDisplay
 from metaest.meta_features import MetaFeatures, fingerprint
@@ -246,9 +248,21 @@ def test_text_of_many_numbers_is_told(prices: list[str], message: str) -> None:
     with pytest.warns(UserWarning, match=message) as told:
         clf = MetaFewShotClassifier().fit(X, _labels_of(X))
     assert len(told) == 1
+    assert told[0].filename == __file__
     assert clf.categories_[0].tolist() == sorted(prices)
     with pytest.warns(UserWarning, match=r"column 0 .*to_numeric\(X\[:, 0\]"):
         MetaFewShotClassifier().fit(X.to_numpy(), _labels_of(X))
+
+
+@pytest.mark.parametrize("cls", [MetaFewShotClassifier, MetaFewShotRegressor])
+def test_the_users_line_is_named_whatever_lies_between(cls) -> None:
+    X, y = pd.DataFrame({"price": PRICES}), np.arange(20.0) // 10
+    with pytest.warns(UserWarning, match="column 'price' holds text that reads as numbers") as told:
+        model = make_pipeline(FunctionTransformer(), cls()).fit(X, y)
+    assert [warning.filename for warning in told] == [__file__]
+    with pytest.warns(UserWarning, match="has none of the categories") as told:
+        model.predict(X.assign(price="new"))
+    assert [warning.filename for warning in told] == [__file__]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -18,6 +19,7 @@ from metaest import MetaFewShotClassifier
 from metaest.exceptions import InvalidParameterError, MissingDependencyError, TaskError
 from metaest.inspection import EmbeddingDisplay
 from metaest.inspection._plane import features_of
+from metaest.model_selection import AdaptationCurveDisplay, Estimate
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(4, 5))
@@ -167,9 +169,12 @@ def test_lda_tells_the_support_classes_apart_and_does_not_look_at_query_labels(c
 
 def test_lda_takes_constant_features():
     flat = [np.hstack([part, np.ones((len(part), 1))]) for part in (TASK[0], TASK[2])]
-    EmbeddingDisplay.from_estimator(
+    display = EmbeddingDisplay.from_estimator(
         KNeighborsClassifier(1), flat[0], TASK[1], flat[1], projection="lda"
     )
+    plain = EmbeddingDisplay.from_estimator(KNeighborsClassifier(1), *TASK[:3], projection="lda")
+    np.testing.assert_allclose(display.support, plain.support)  # the constant column says nothing
+    np.testing.assert_allclose(display.query, plain.query)
 
 
 def test_one_column_and_one_shot_can_be_drawn():
@@ -198,6 +203,14 @@ def test_many_classes_and_a_class_without_support_rows():
     assert len(display.prototypes) == 10
     assert len(np.unique(display.prototypes_.get_facecolors(), axis=0)) == 10
     assert len(display.wrong_.get_offsets()) == 2
+
+
+def test_the_colours_are_those_of_a_curve_in_their_order(clf):
+    display = EmbeddingDisplay.from_estimator(clf, *TASK)
+    curves = {label: [Estimate(label, "accuracy", 0.5, 0.1, 9)] for label in "abcd"}
+    lines = AdaptationCurveDisplay([1], curves, along="shots").plot().lines_
+    found = display.prototypes_.get_facecolors()
+    np.testing.assert_allclose(found, [to_rgba(line.get_color()) for line in lines])
 
 
 def test_the_frame_has_a_row_per_point(clf):

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from metaest.datasets import make_sinusoid_tasks
 from metaest.episodes import EpisodeSampler, Support
 from metaest.learners import MAML, BayesianMAML
-from metaest.learners._bayesian_maml import stein_direction
+from metaest.learners._base import row_losses
+from metaest.learners._bayesian_maml import _temperature, stein_direction
+from metaest.learners._head import apply_network, inner_losses, start_network
 from metaest.nets import MLP, NetSpec
 from tests.episode_helpers import (
     Episode,
@@ -209,3 +211,29 @@ def test_unsure_where_the_support_is_far() -> None:
     assert error[:, 20:].mean() > 1.3 * error[:, :20].mean(), "it is unsure where it errs"
     inside = (error < 2 * std).float().mean()
     assert 0.85 < inside < 0.999, f"{inside:.2f} of the targets within two standard deviations"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_temperature_is_the_inner_loss_over_the_energy(kind: str) -> None:
+    module, batch = build(BayesianMAML(), kind), collate(uneven_episodes(kind))
+    support, mask = batch.support, batch.support_mask
+    start = start_network(module, support)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(start["weight"].shape, generator=generator, dtype=torch.float64)
+    out = apply_network(module, start | {"weight": weight}, support.x, support.class_mask)
+    energy = (row_losses(out, support.y) * mask).sum(1)  # minus the log-likelihood
+    if kind == "regression":
+        energy = energy / (2 * module.log_noise.exp())
+    expected = inner_losses(out, support) / energy
+    found = _temperature(module, support).double()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("classification", 0.01), ("regression", 0.05)])
+@pytest.mark.parametrize("m", [1, 4])
+def test_default_rate_makes_up_for_particles_far_apart(kind: str, rate: float, m: int) -> None:
+    batch = collate(uneven_episodes(kind))
+    default = BayesianMAML(n_particles=m, inner_steps=1)
+    given = BayesianMAML(n_particles=m, inner_steps=1, inner_lr=rate * (m + 1) / 2)
+    module = build(default, kind)
+    torch.testing.assert_close(predict(default, module, batch), predict(given, module, batch))

@@ -33,6 +33,7 @@ from metaest.learners import (
     make_learner,
 )
 from metaest.testing import learner_checks
+from tests.episode_helpers import build, collate, make_episode, predict
 
 IN_CONTEXT = {
     "companions": 0.0,
@@ -124,6 +125,14 @@ def test_every_learner_is_here() -> None:
 @pytest.mark.parametrize("check", list(_checks()))
 def test_contract(check: Callable[[], None]) -> None:
     check()
+
+
+@pytest.mark.parametrize("name", [n for n, cls in LEARNERS.items() if "regression" in cls.kinds])
+def test_who_predicts_a_variance(name: str) -> None:
+    learner = VARIANTS[name]
+    module, batch = build(learner, "regression"), collate([make_episode("regression")])
+    has_variance = predict(learner, module, batch).ndim == 3  # (B, Q, 2)
+    assert learner.predicts_variance == has_variance
 
 
 @pytest.mark.parametrize("name", LEARNERS)

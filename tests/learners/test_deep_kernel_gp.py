@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from metaest import MetaFewShotRegressor
 from metaest.datasets import make_sinusoid_tasks
 from metaest.exceptions import InvalidParameterError, TaskError
-from metaest.learners import DeepKernelGP, LearnerNet, _gp
+from metaest.learners import DeepKernelGP, LearnerNet, _deep_kernel_gp, _gp
 from metaest.learners._deep_kernel_gp import _JITTER
 from metaest.learners._gp import Fit, fit_gp, matern
 from tests.episode_helpers import build, collate, make_episode
@@ -171,6 +171,18 @@ def _kernel(module: LearnerNet, parts_a: dict, parts_b: dict) -> np.ndarray:
     kernel = raw * Matern(nu=2.5)(a["raw"], b["raw"])
     kernel += radial * Matern(nu=2.5)(a["radial"], b["radial"])
     return kernel + linear * a["linear"] @ b["linear"].T
+
+
+@torch.no_grad()
+def test_linear_kernel_is_a_mean_over_the_latent_features() -> None:
+    learner = DeepKernelGP(n_latent=5)
+    module = build(learner, "regression")
+    module.log_amplitude.copy_(torch.tensor([-80.0, -80.0, 0.7]))
+    x = collate([make_episode("regression")]).support_x
+    parts = learner.parts(module, x)
+    latent = module.linear(module.embedding(x[0]))
+    expected = np.exp(0.7) * latent @ latent.T / 5
+    torch.testing.assert_close(_deep_kernel_gp._kernel(module, parts, parts)[0], expected)
 
 
 @torch.no_grad()

@@ -183,3 +183,31 @@ def test_a_step_of_the_whole_network_is_a_gradient_step() -> None:
     for name, parameter in module.embedding.named_parameters():
         expected = parameter.detach() - rate * parameter.grad
         torch.testing.assert_close(state[f"embedding.{name}"][0], expected)
+
+
+def test_a_step_of_a_regression_has_a_bound() -> None:
+    batch, rate = collate([make_episode("regression")]), 0.03
+    batch = replace(batch, support_y=1000 * batch.support_y)
+    still, moved = FineTune(l2=10.0), FineTune(l2=10.0, adapt_steps=1, body_lr=rate)
+    module = build(still, "regression")
+    start = still.adapt(module, batch.support)
+    start |= {f"embedding.{k}": p.unsqueeze(0) for k, p in module.embedding.named_parameters()}
+    end = moved.adapt(module, batch.support)
+    gaps = torch.cat([(end[k] - value).flatten() for k, value in start.items()])
+    assert gaps.norm().item() == pytest.approx(10 * rate)
+
+
+def test_a_step_of_the_cosine_head_is_two_over_the_squared_scale() -> None:
+    episode = make_episode(shots=(2, 1, 3))
+    learner = FineTune(head="cosine", head_steps=1)
+    module = build(learner, backbone=_identity)
+    with torch.no_grad():
+        module.log_scale.fill_(np.log(3.0))
+    rows = nn.functional.normalize(episode.support_x, dim=1)
+    means = torch.stack([rows[episode.support_y == k].mean(0) for k in range(3)])
+    weight = nn.functional.normalize(means, dim=1).requires_grad_()
+    logits = 3 * rows @ nn.functional.normalize(weight, dim=1).T
+    nn.functional.cross_entropy(logits, episode.support_y).backward()
+    expected = 3 * nn.functional.normalize(weight.detach() - 2 / 9 * weight.grad, dim=1)
+    found = learner.adapt(module, collate([episode]).support)["weight"][0]
+    torch.testing.assert_close(found, expected)

@@ -82,6 +82,15 @@ def test_mean_and_variance_are_those_of_the_mixture(batch, module) -> None:
         np.testing.assert_allclose(found.variance[task], variance, rtol=1e-6)
 
 
+def test_logits_are_doubled(batch, module) -> None:
+    with torch.no_grad():
+        state = LEARNER.adapt(module, batch.support)
+        read = {k.removeprefix("net_"): v for k, v in state.items() if k.startswith("net_")}
+        logits = bins.predict_in_parts(module.network, read, batch.query_x)
+        found = bins._shares(module.network, state, batch.query_x, 2.0)
+    torch.testing.assert_close(found, logits.softmax(-1))
+
+
 def test_shares_of_the_companions(batch) -> None:
     def moments(companions: float) -> torch.Tensor:
         learner = InContextTransformer(n_trees=8, companions=companions, **SMALL)

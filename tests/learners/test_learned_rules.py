@@ -1,6 +1,7 @@
 """MetaLSTM and LearnedOptimizer: against plain loops written from the papers, and MAML."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from metaest.learners._head import apply_network, inner_losses, inner_norm, star
 from metaest.learners._inner import descend
 from metaest.learners._learned_optimizer import LearnedOptimizer
 from metaest.learners._meta_lstm import MetaLSTM
+from metaest.learners._rules import learn_by
 from metaest.nets import MLP, CoordinatewiseLSTM
 from metaest.nets._coordinatewise import log_scaled
 from tests.episode_helpers import build, collate, meta_gradient, predict, uneven_episodes
@@ -266,3 +268,25 @@ def test_slow_gates_learn_to_be_quicker() -> None:
         learner.meta_loss(module, train).backward()
         adam.step()
     assert float(learner.meta_loss(module, test).detach()) < 0.95 * before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_gradients_are_shortened_where_the_loss_has_no_bound(kind: str) -> None:
+    batch = collate(uneven_episodes(kind))
+    if kind == "regression":
+        batch = replace(batch, support_y=1000 * batch.support_y)
+    module, seen = build(LearnedOptimizer(), kind), []
+
+    def rule(value: Tensor, gradient: Tensor, losses: Tensor, memory: None) -> tuple[Tensor, None]:
+        seen.append(gradient.flatten(1))
+        return value, None
+
+    learn_by(rule, module, batch.support, 1, "prototype")
+    start = start_network(module, batch.support, "prototype")
+    out = apply_network(module, start, batch.support_x, batch.class_mask)
+    plain = torch.autograd.grad(inner_losses(out, batch.support).sum(), list(start.values()))
+    expected = torch.cat([g.flatten(1) for g in plain], 1)
+    if kind == "regression":
+        assert (expected.norm(dim=1) > 10).all()
+        expected = 10 * nn.functional.normalize(expected, dim=1)
+    torch.testing.assert_close(torch.cat(seen, 1), expected)

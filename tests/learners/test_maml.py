@@ -12,7 +12,7 @@ from metaest.datasets import make_sinusoid_tasks
 from metaest.episodes import EpisodeBatch, EpisodeSampler
 from metaest.exceptions import InvalidParameterError
 from metaest.learners import ANIL, MAML, ProtoNet
-from metaest.learners._inner import descend
+from metaest.learners._inner import descend, shorten
 from metaest.nets import MLP, NetSpec
 from tests.episode_helpers import (
     build,
@@ -382,3 +382,13 @@ def test_a_regression_step_cannot_run_away() -> None:
         end = descend(lambda p: (p["w"] * slopes).sum(1), {"w": start}, {"w": 1.0}, 1, max_norm=1)
     expected = torch.tensor([[-0.6, -0.8, 0.0], [-0.3, -0.4, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(end["w"], expected)
+
+
+def test_gradients_through_the_bound_are_those_of_differences() -> None:
+    def shortened(*parts: Tensor) -> tuple[Tensor, ...]:
+        return tuple(g for g in shorten([*parts, None], 2.0) if g is not None)
+
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(2, *n, generator=generator).double() for n in ((3,), (2, 2))]
+    parts = [p * torch.tensor([0.1, 5.0]).double().view(2, *[1] * (p.ndim - 1)) for p in parts]
+    assert torch.autograd.gradcheck(shortened, [p.requires_grad_() for p in parts])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from metaest.episodes import EpisodeSampler
 from metaest.learners import MANN, State
+from metaest.learners._mann import _logits
 from metaest.learners._memory import empty_memory, labels_held, read_memory, write_memory
 from metaest.learners._sequence import instance_numbers, mixed_order
 from metaest.tasks import TaskSet
@@ -106,6 +107,41 @@ def test_lstm_controller_is_torchs() -> None:
         hidden, cell = reference(inputs, (state["hidden"], state["cell"]))
     torch.testing.assert_close(step.hidden[:, 0], hidden)
     torch.testing.assert_close(step.cell[:, 0], cell)
+
+
+def test_probabilities_are_the_papers_vote_and_a_guess_among_the_unseen() -> None:
+    learner = MANN(n_slots=4, width=3, n_hidden=5)
+    module = build(learner)
+    with torch.no_grad():
+        module.log_floor.fill_(math.log(0.03))
+    votes = torch.tensor([[[0.5, 0.2, 0.0, 0.0, 0.0]]], dtype=torch.float64)
+    held = torch.tensor([[[1.0, 0.4, 0.0, 0.0, 0.0]]], dtype=torch.float64)
+    class_mask = torch.tensor([[True, True, True, True, False]])
+    unseen = np.array([0.0, 0.6, 1.0, 1.0])
+    expected = np.array([0.5, 0.2, 0.0, 0.0]) + 0.3 * unseen / unseen.sum() + 0.03
+    found = _logits(module, votes, held, class_mask)[0, 0].detach().softmax(0).numpy()
+    np.testing.assert_allclose(found, [*(expected / expected.sum()), 0.0], rtol=1e-12)
+
+
+def test_a_row_is_written_where_it_was_read_if_the_vote_was_right() -> None:
+    learner = MANN(n_slots=N_SLOTS, width=WIDTH, n_hidden=5)
+    module = build(learner)
+    with torch.no_grad():
+        module.gate.copy_(torch.tensor([-1.5, 0.9]))
+        state = learner.adapt(module, collate([make_episode(shots=(1, 1, 1))]).support)
+        step = learner._step(module, state, _draw(1, 1, 5, seed=7))
+        label = nn.functional.one_hot(torch.tensor([1]), 3).double()
+        real = torch.tensor([True])
+        found = learner._write(module, state, step, label, real)
+    right = step.reading.votes[:, 0, 1:2]
+    assert 0.01 < right < 0.99
+    gate = torch.sigmoid(step.gate[:, 0] - 1.5 + 2 * 0.9 * right)
+    key, weights = step.key[:, 0], step.reading.weights[:, 0]
+    expected = write_memory(state, key, label, weights, gate, learner.decay, real)
+    expected |= {"right": right, "content": weights @ state["keys"][0]}
+    assert found["content"].abs().max() > 0.01
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
 
 
 @pytest.mark.parametrize("controller", ["lstm", "feedforward"])

@@ -8,8 +8,10 @@ from sklearn.metrics.pairwise import cosine_distances, cosine_similarity, euclid
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import nn
 
+from metaest._torch import MASKED_LOGIT
 from metaest.exceptions import InvalidParameterError
 from metaest.learners import MatchingNet, ProtoNet
+from metaest.learners._matching import class_logsumexp
 from tests.episode_helpers import (
     Episode,
     build,
@@ -19,6 +21,7 @@ from tests.episode_helpers import (
     predict,
     uneven_episodes,
 )
+from tests.learners.memory_helpers import LargestTensor
 
 
 def _identity(input_shape: tuple[int, ...]) -> nn.Module:
@@ -183,3 +186,31 @@ def test_cold_attention_copies_the_most_similar_row() -> None:
     found = _probabilities(MatchingNet(temperature=1e-3), episode)
     np.testing.assert_array_equal(found.argmax(1), y[cosine_similarity(query, x).argmax(1)])
     assert np.isfinite(found).all()
+
+
+def _sums_by_masking(scores: torch.Tensor, y: torch.Tensor, n_classes: int) -> torch.Tensor:
+    strangers = ~nn.functional.one_hot(y, n_classes).bool()  # (B, S, C)
+    return scores.unsqueeze(-1).masked_fill(strangers.unsqueeze(1), MASKED_LOGIT).logsumexp(2)
+
+
+def test_sums_over_the_rows_of_a_class() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 6, (3, 8), generator=generator)  # some classes have no rows
+    scores = torch.randn(3, 5, 8, generator=generator, dtype=torch.float64) * 300
+    scores[0, :, 5:] = MASKED_LOGIT  # padded
+    scores.requires_grad_()
+    found, expected = (f(scores, y, 7) for f in (class_logsumexp, _sums_by_masking))
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-12)
+    present = expected > MASKED_LOGIT / 2
+    gradients = [torch.autograd.grad(v[present].sin().sum(), scores)[0] for v in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+    assert class_logsumexp(scores.bfloat16(), y, 7).dtype == torch.float32
+
+
+def test_memory_of_attention_to_many_classes() -> None:
+    batch = collate([make_episode(shots=(2,) * 20, n_queries=1)])
+    learner = MatchingNet()
+    module = build(learner)
+    with LargestTensor() as largest:
+        predict(learner, module, batch)
+    assert largest.numel <= 20 * 40  # query rows times support rows

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from metaest import MetaFewShotRegressor
 from metaest.exceptions import InvalidParameterError
-from metaest.learners import Gaussian, Learner, ProtoNet
+from metaest.learners import Gaussian, Learner, ProtoNet, _anp
 from metaest.learners._anp import ANP
 from metaest.learners._cnp import CNP
 from metaest.tasks import TaskSet
 from tests.episode_helpers import Episode, build, collate, make_episode, predict
+from tests.learners.memory_helpers import LargestTensor
 
 SIZES = {
     CNP: {"n_hidden": 6},
@@ -149,3 +150,15 @@ def test_intervals_are_calibrated() -> None:
     own, best, prior = np.mean(likelihoods, 0)
     assert prior + 0.5 * (best - prior) < own < best
     assert 0.85 < np.mean(inside) < 0.95
+
+
+def test_attention_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = ANP(**SIZES[ANP])
+    module, batch = build(learner), collate([make_episode(shots=(2,) * 20, n_queries=2)])
+    expected = predict(learner, module, batch)
+    scores_of_a_row = 20 * learner.n_heads * 40  # classes, heads and support rows
+    monkeypatch.setattr(_anp, "_BUDGET", 3 * scores_of_a_row)
+    with LargestTensor() as largest:
+        found = predict(learner, module, batch)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert largest.numel < 10 * scores_of_a_row  # of 40 query rows

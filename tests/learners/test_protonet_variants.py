@@ -317,3 +317,30 @@ def test_descriptions_of_another_length_need_meta_training() -> None:
     batch = _described(collate([make_episode()]), 5)
     with pytest.raises(UnsupportedTaskError, match=r"have 5 values, but rows .*Call fit_meta"):
         predict(learner, build(learner), batch)
+
+
+def test_rows_belong_to_the_clusters_of_their_class_softly() -> None:
+    x = torch.tensor([[0.0, 0], [1, 0], [1.6, 0], [5, 1], [5, 3]]).double()
+    weights = nn.functional.one_hot(torch.tensor([0, 0, 0, 1, 1])).double()
+    tau = torch.tensor(0.8).double()
+    found, owners = (
+        v[0] for v in mixture_prototypes(x.unsqueeze(0), weights.unsqueeze(0), tau, 4.0)
+    )
+    assert owners.sum(0).tolist() == [2, 2]
+    for label, rows in ((0, x[:3]), (1, x[3:])):
+        seeds = x[owners[:, label]]  # (k, d)
+        shares = (-torch.cdist(rows, seeds).square() / 0.8).softmax(1)  # (n, k)
+        expected = shares.T @ rows / shares.sum(0).unsqueeze(1)
+        torch.testing.assert_close(found[owners[:, label]], expected)
+
+
+def test_the_nearest_cluster_counts() -> None:
+    episode = _two_clusters(noise=0.5)
+    learner = ProtoNet(clusters="infinite", temperature=1.5)
+    module, batch = build(learner, "classification", (2,), backbone="identity"), collate([episode])
+    state = learner.adapt(module, batch.support)
+    prototypes, owners = state["prototypes"][0], state["owners"][0]
+    distances = torch.cdist(episode.query_x, prototypes).square()  # (Q, N)
+    nearest = torch.stack([distances[:, owners[:, k]].amin(1) for k in (0, 1)], 1)
+    found = predict(learner, module, batch)[0]
+    torch.testing.assert_close(found, (-nearest / 1.5).log_softmax(1))

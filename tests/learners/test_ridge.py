@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from metaest.learners import RidgeHead
+from metaest.learners import CNP, FineTune, Learner, RidgeHead
 from metaest.learners._head import solve_ridge
 from tests.episode_helpers import build, collate, make_episode, meta_gradient, predict
 
@@ -129,3 +129,22 @@ def test_scale_at_the_start_lets_the_softmax_tell_many_classes_apart() -> None:
     module = build(learner, input_shape=(n_ways,), backbone=_flat)
     loss = learner.meta_loss(module, batch)
     assert float(loss.detach()) < 0.1
+
+
+@pytest.mark.parametrize("shots", [(2, 1, 3), (20, 20, 20)], ids=["dual", "primal"])
+@pytest.mark.parametrize("learner", [RidgeHead(), CNP(n_hidden=8), FineTune()], ids=str)
+def test_solves_in_single_precision_under_bfloat16(
+    learner: Learner, shots: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = torch.linalg.solve
+
+    def on_a_gpu(*args: torch.Tensor) -> torch.Tensor:  # there autocast does not promote it
+        with torch.autocast("cpu", enabled=False):
+            return plain(*args)
+
+    monkeypatch.setattr(torch.linalg, "solve", on_a_gpu)
+    module = build(learner, "regression").float()
+    batch = collate([make_episode("regression", shots=shots)]).to(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = predict(learner, module, batch)
+    torch.testing.assert_close(found, predict(learner, module, batch), rtol=0.1, atol=0.1)

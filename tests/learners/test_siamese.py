@@ -164,3 +164,22 @@ def test_bad_parameters() -> None:
         build(Siamese(loss="triplet", margin=0.0))
     with pytest.raises(InvalidParameterError, match="Siamese cannot learn regression"):
         make_learner(Siamese(), "regression")
+
+
+def test_contrastive_probabilities_and_margin() -> None:
+    # The default margin is the root of the number of features, here 3.
+    default, given = Siamese(loss="contrastive"), Siamese(loss="contrastive", margin=3**0.5)
+    episode = make_episode(shots=(2, 1, 3))
+    module = build(default, backbone=_identity)
+    distances = torch.cdist(episode.query_x, episode.support_x)  # (Q, S)
+    means = torch.stack([distances[:, episode.support_y == k].mean(1) for k in range(3)], 1)
+    found = predict(default, module, collate([episode]))[0]
+    torch.testing.assert_close(found, (-means / (0.1 * 3**0.5)).log_softmax(1))
+    torch.testing.assert_close(_meta_loss(default, episode)[1], _meta_loss(given, episode)[1])
+
+
+def test_log_odds_at_the_start() -> None:
+    learner, (x, _) = Siamese(), _rows(make_episode())
+    found = learner.compare_pairs(build(learner, backbone=_identity), x[1:], x[:-1]).detach()
+    expected = (3**0.5) / 2 - (x[1:] - x[:-1]).abs().sum(1) / 3**0.5
+    torch.testing.assert_close(found, expected)

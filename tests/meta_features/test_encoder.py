@@ -1,5 +1,6 @@
 """DatasetEncoder: blind to order and names, finite for any table, and it learns."""
 
+import copy
 import gzip
 import json
 import pickle
@@ -313,6 +314,17 @@ def test_save_and_load(name: str, request: pytest.FixtureRequest, tmp_path: Path
     assert loaded.loss_curve_ == encoder.loss_curve_
     datasets = [mixed(80), numbers(50, 4, 3)]
     np.testing.assert_array_equal(encoder.transform(datasets), loaded.transform(datasets))
+
+
+def test_a_random_state_object_is_left_out_with_a_warning(
+    fitted: DatasetEncoder, tmp_path: Path
+) -> None:
+    encoder = copy.copy(fitted).set_params(random_state=np.random.RandomState(0))
+    with pytest.warns(UserWarning, match="random_state cannot be saved without pickle") as told:
+        encoder.save(tmp_path / "encoder.safetensors")
+    assert told[0].filename == __file__
+    loaded = DatasetEncoder.load(tmp_path / "encoder.safetensors")
+    assert loaded.get_params() == encoder.get_params() | {"random_state": None}
 
 
 def test_pickle(fitted: DatasetEncoder) -> None:

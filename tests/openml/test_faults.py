@@ -1,6 +1,7 @@
 """Servers that fail, files that break, processes that die or collide."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -165,7 +166,9 @@ def test_damaged_evaluations(server: Server, cache: Path, runs: list[Run]) -> No
     fetch_evaluations(7, [59])
     (path,) = cache.rglob("task_59.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(path)
-    with pytest.raises(DatasetError, match=r"task_59.parquet is damaged or not ours"):
+    with pytest.raises(
+        DatasetError, match=r"task_59.parquet is damaged or was not written by metaest. Delete it"
+    ):
         fetch_evaluations(7, [59])
 
 
@@ -184,7 +187,7 @@ def test_kill_during_a_write_leaves_no_half_file(
         if where == "write":
             patch.setattr(pd.DataFrame, "to_parquet", write_half)
         else:
-            patch.setattr(_store.os, "replace", die)
+            patch.setattr(os, "replace", die)
         with pytest.raises(KeyboardInterrupt):
             fetch_tasks([59], n_retries=0)
     assert _kept(cache) == []

@@ -48,7 +48,8 @@ def test_written_weights_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_in_context, "FILE", tmp_path / "weights.safetensors")
-    with pytest.raises(MetaestError, match="not in this installation"):
+    remedy = r"pretrain_in_context\.py --checkpoint FOLDER --export"  # a command that is complete
+    with pytest.raises(MetaestError, match=f"not in this installation.*{remedy}"):
         load_in_context.__wrapped__()
 
 

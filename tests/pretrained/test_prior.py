@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -164,10 +166,19 @@ def test_each_family_draws_tasks(family: Family, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("n_rows", 3), ("n_columns_max", 1), ("n_tasks", 0), ("n_classes_max", 11), ("n_support", 99)],
+    ("name", "value", "expected"),
+    [
+        ("n_tasks", 0, "an int >= 1"),
+        ("n_tasks", 4.5, "an int >= 1"),
+        ("n_rows", 3, "an int >= 4"),
+        ("n_rows", "20", "an int >= 4"),
+        ("n_columns_max", 1, "an int >= 2"),
+        ("n_classes_max", 11, "between 2 and 10"),
+        ("n_support", 99, "between 2 and 20"),
+        ("n_support", 2.5, "an int >= 2"),
+    ],
 )
-def test_wrong_sizes_are_refused(name: str, value: int) -> None:
+def test_wrong_sizes_are_refused(name: str, value: Any, expected: str) -> None:
     sizes = {"n_tasks": 2, "n_rows": 20, "n_columns_max": 4, "n_classes_max": 5, "n_support": 10}
-    with pytest.raises(InvalidParameterError, match=f"{name} must be between"):
+    with pytest.raises(InvalidParameterError, match=f"^{name} must be {expected}, got {value!r}"):
         sample_tasks(**{**sizes, name: value}, rng=np.random.default_rng(0))

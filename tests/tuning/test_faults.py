@@ -59,7 +59,11 @@ WAYS = pytest.mark.parametrize(
 
 @WAYS
 def test_a_sound_history_is_read(use: Callable[[Any], None], path: Path) -> None:
+    before = [record.task for record in History(path).tasks()]
     use(path)
+    after = [record.task for record in History(path).tasks()]
+    assert after[:3] == before == ["task 0", "task 1", "task 2"]
+    assert len(after) == (4 if use is through_search else 3)  # a search records itself
 
 
 @WAYS

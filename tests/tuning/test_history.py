@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
-from metaest.exceptions import HistoryError
+from metaest.exceptions import HistoryError, InvalidParameterError
 from metaest.meta_features import MetaFeatures
 from metaest.tuning import History, MetaSearchCV
 from metaest.tuning._description import LEARNED
@@ -32,6 +32,7 @@ PARAMS = [
     {"kernel": "poly", "C": 10.0, "degree": 3},
     {"kernel": "poly", "C": 0.1, "degree": 1},
 ]
+GIVEN: dict[str, Any] = {"task": "bad", "params": [{"C": 1.0}], "values": [1.0], "space": SPACE}
 FILES = ["history.db", "history.journal", "history.log"]
 
 
@@ -148,6 +149,19 @@ def test_a_data_frame_and_openml_rows() -> None:
         ({"values": [np.nan]}, "no trial with a finite value"),
         ({"values": ["good"]}, "must be numbers"),
         ({"params": [], "values": []}, "nothing to learn"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_bad_trials_are_refused_and_nothing_is_added(change: dict[str, Any], match: str) -> None:
+    history = History()
+    with pytest.raises(HistoryError, match=match):
+        history.add_trials(**GIVEN | change)
+    assert optuna.get_all_study_names(history.storage) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
         ({"space": {}}, "space must be a dict"),
         ({"space": {"C": [1, 2]}}, r"space\['C'\] must be"),
         ({"direction": "up"}, "direction must be"),
@@ -158,11 +172,12 @@ def test_a_data_frame_and_openml_rows() -> None:
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
-def test_bad_trials_are_refused_and_nothing_is_added(change: dict[str, Any], match: str) -> None:
+def test_wrong_arguments_are_refused_and_nothing_is_added(
+    change: dict[str, Any], match: str
+) -> None:
     history = History()
-    given: dict[str, Any] = {"task": "bad", "params": [{"C": 1.0}], "values": [1.0], "space": SPACE}
-    with pytest.raises(HistoryError, match=match):
-        history.add_trials(**given | change)
+    with pytest.raises(InvalidParameterError, match=match):
+        history.add_trials(**GIVEN | change)
     assert optuna.get_all_study_names(history.storage) == []
 
 
@@ -173,6 +188,13 @@ def test_of_tables_a_missing_value_is_a_failed_trial() -> None:
     assert [trial.value for trial in history.tasks()[0].trials] == [1.0, None, 2.0]
     with pytest.raises(HistoryError, match=r"one number per trial, got shape \(3, 1\)"):
         history.add_trials("two", PARAMS, np.ones((3, 1)), space=SPACE)
+
+
+def test_of_tables_a_cell_may_hold_anything() -> None:
+    params = pd.DataFrame({"C": [1.0, None]}, dtype=object)
+    params.at[1, "C"] = np.array([1.0, np.nan])
+    with pytest.raises(HistoryError, match=r"C=array\(\[ 1\., nan\]\), which is not in Float"):
+        History().add_trials("one", params, [1.0, 2.0], space=SPACE)
 
 
 @pytest.mark.filterwarnings("ignore:Choices for a categorical:UserWarning")
@@ -232,6 +254,9 @@ def test_printing_an_estimator_reads_no_history(tmp_path: Path) -> None:
     history.storage.engine.dispose()  # type: ignore[attr-defined]
     path.write_bytes(b"no database at all" * 99)
     assert repr(history) == f"History({path})"
+    alone = History()
+    alone.add_trials("one", PARAMS[:1], [1], space=SPACE)
+    assert str(alone) == "History(1 search, 1 trial, in memory)"
     assert repr(history) in repr(MetaSearchCV(SVC(), history=history)).replace("\n", "")
 
 

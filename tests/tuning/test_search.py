@@ -343,8 +343,9 @@ def test_callbacks_see_trials_and_stop_the_search() -> None:
 
 def test_ctrl_c_keeps_what_is_finished() -> None:
     first = RandomSampler(seed=0)
-    with pytest.warns(SearchWarning, match="interrupted"):
+    with pytest.warns(SearchWarning, match="interrupted") as caught:
         search = make_search(Picky(stop=0.6), UNIT, n_trials=30, sampler=first).fit(X, Y)
+    assert [warning.filename for warning in caught] == [__file__]
     assert 0 < search.n_trials_ < 30
     assert search.study_.trials[-1].state.name == "FAIL"
     assert len(search.study_.trials) == search.n_trials_ + 1

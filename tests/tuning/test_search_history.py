@@ -63,12 +63,25 @@ def test_what_cannot_be_recorded_is_a_warning(tmp_path: Path) -> None:
         def add_study(self, *args: Any, **options: Any) -> None:
             raise HistoryError("the history is full.")
 
-    with pytest.warns(SearchWarning, match=r"(?s)not recorded.*is full.*add_study"):
+    with pytest.warns(SearchWarning, match=r"(?s)not recorded.*is full.*add_study") as caught:
         search = make_search(Full()).fit(X, Y)
+    assert {warning.filename for warning in caught} == {__file__}
     assert search.score(X, Y) > 0.9
     (tmp_path / "bad.db").write_text("no database")
     with pytest.raises(HistoryError, match=r"bad\.db"):
         make_search(tmp_path / "bad.db").fit(X, Y)
+
+
+def test_a_name_that_was_taken_in_the_meantime_gets_a_number() -> None:
+    class Raced(History):
+        def add_study(self, study: Any, *, task: str | None = None, **options: Any) -> None:
+            if len(self) == 0:
+                self.add_trials(str(task), [{"C": 1.0}], [0.5], space=SPACE)
+            super().add_study(study, task=task, **options)
+
+    history = Raced()
+    make_search(history, n_trials=1, task="mine").fit(X, Y)
+    assert [record.task for record in history.tasks()] == ["mine", "mine-2"]
 
 
 def test_rows_that_have_no_meta_features_are_recorded_without() -> None:

@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
 from metaest.tuning import History, Suggestion, default_space, embedded_history, suggest
-from metaest.tuning._suggest import MODELS
+from metaest.tuning._embedded import METRICS, MODELS
 from metaest.tuning._suggestion import format_suggestions
 
 SPACE = {"x": FloatDistribution(-5, 5), "k": IntDistribution(1, 9)}
@@ -159,7 +159,7 @@ def test_configurations_are_brought_into_the_asked_space(history: History) -> No
         assert suggestion.params["k"] == 6
     with pytest.raises(HistoryError, match="8 with another space"):
         suggest(history, space={"other": FloatDistribution(0, 1)})
-    with pytest.raises(HistoryError, match="space must be a dict"):
+    with pytest.raises(InvalidParameterError, match="space must be a dict"):
         suggest(history, space={})
 
 
@@ -248,6 +248,8 @@ def test_another_shipped_metric() -> None:
     assert found[0].metric == "roc_auc"
     with pytest.raises(HistoryError, match="but for SVC, 'neg_log_loss'"):
         suggest("embedded", metric="neg_log_loss", estimator=SVC())
+    with pytest.raises(HistoryError, match=", ".join(map(repr, list(METRICS)[:-1]))):
+        suggest("embedded", metric="f1")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_another_shipped_metric() -> None:
         (lambda **_: (np.ones((9, 2)), [1, 2, None] * 3), {}, TaskError, "missing"),
         (lambda **_: (np.ones((9, 2)), [1, 2]), {}, TaskError, "length"),
         (lambda **_: (np.ones((0, 2)), []), {}, TaskError, "empty|no rows|at least"),
-        (lambda **_: (None, [1, 2]), {}, HistoryError, "both, or neither"),
+        (lambda **_: (None, [1, 2]), {}, InvalidParameterError, "both, or neither"),
         (load_wine, {"n": 0}, InvalidParameterError, "n must be an int >= 1, got 0"),
         (load_wine, {"n": (1, 2)}, InvalidParameterError, "n must be an int"),
         (load_wine, {"n": True}, InvalidParameterError, "n must be an int"),
