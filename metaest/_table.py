@@ -79,6 +79,13 @@ class Table:
         kind = type(list(self._frame.dtypes)[index]).__name__
         return kind in ("CategoricalDtype", "Categorical", "Enum")
 
+    def ranks(self, index: int) -> list[str] | None:
+        """Return the texts of all categories of a column whose type says that they are ordered."""
+        kind = list(self._frame.dtypes)[index] if self.says_category(index) else None
+        if kind is None or not getattr(kind, "ordered", type(kind).__name__ == "Enum"):
+            return None
+        return [as_text(value) for value in kind.categories.to_list()]
+
     def column(self, index: int, rows: np.ndarray | None = None) -> Column:
         """Return a column, or the chosen rows of it, as numbers or codes."""
         return parse(self.raw(index, rows))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from metaest._checks import check_rows
-from metaest._table import Column, Table, as_text, is_missing, parse
+from metaest._table import Table, as_text, is_missing, parse
 from metaest._warn import warn
 from metaest.exceptions import TaskError
 
@@ -34,7 +34,7 @@ def has_categories(X: Any) -> bool:
             return True
         return len(X) > 0 and bool(X.isna().all().any())  # gaps only: gaps in anything
     if hasattr(X, "dtype"):
-        return X.dtype.kind in "OSUmM" and np.ndim(X) == 2
+        return getattr(X.dtype, "kind", "f") in "OSUmM" and np.ndim(X) == 2
     if not isinstance(X, (list, tuple)):
         return False
     rows = [row for row in X if isinstance(row, (list, tuple))]
@@ -56,7 +56,7 @@ class TableCodes(NamedTuple):
 
     @classmethod
     def learn(cls, X: Any, label: str = "the support set") -> Self:
-        """Find the columns of categories, and these in the order of their names.
+        """Find the columns of categories, and these in their own order or that of their names.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class TableCodes(NamedTuple):
             Names the table in messages.
         """
         table = Table(X, label)
-        return cls(tuple(_levels(table.column(i)) for i in range(table.n_columns)))
+        return cls(tuple(_levels(table, i) for i in range(table.n_columns)))
 
     @classmethod
     def of(cls, categories: Sequence[np.ndarray | None]) -> Self:
@@ -134,10 +134,12 @@ class TableCodes(NamedTuple):
             )
 
 
-def _levels(column: Column) -> tuple[str, ...] | None:
-    if column.kind == "numeric" and not np.isnan(column.values).all():
+def _levels(table: Table, index: int) -> tuple[str, ...] | None:
+    column, ranks = table.column(index), table.ranks(index)
+    if ranks is None and column.kind == "numeric" and not np.isnan(column.values).all():
         return None
-    return tuple(sorted(set(column.levels)))
+    seen = set(column.levels)
+    return tuple(sorted(seen) if ranks is None else (level for level in ranks if level in seen))
 
 
 def _name(X: Any, index: int) -> Any:

@@ -148,6 +148,7 @@ def _run_suggest(options: argparse.Namespace) -> int:
     from metaest.tuning._embedded import MODELS
     from metaest.tuning._suggestion import format_suggestions
     from metaest.tuning._table_file import read_table
+    from metaest.tuning._words import count
 
     table = read_table(options.file, options.target, separator=options.separator)
     found = suggest(
@@ -164,7 +165,8 @@ def _run_suggest(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([suggestion.to_dict() for suggestion in found], indent=2))
         return 0
-    print(f"{options.file}: {len(table.X)} rows, {table.X.shape[1]} columns and {options.target!r}")
+    rows, columns = count(len(table.X), "row"), count(table.X.shape[1], "column")
+    print(f"{options.file}: {rows}, {columns} and {options.target!r}")
     print("Estimates from past searches; nothing was run on this file. Try in this order:\n")
     print(format_suggestions(found))
     if options.history == "embedded":

@@ -341,7 +341,7 @@ def test_suggest_takes_tabs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     frame.to_csv(tmp_path / "data.tsv", sep="\t", index=False)
     command = ["suggest", str(tmp_path / "data.tsv"), "--target=y", "--estimator=svc", "--n=1"]
     assert main([*command, "--separator", r"\t"]) == 0
-    assert ": 20 rows, 1 columns and 'y'" in capsys.readouterr().out
+    assert ": 20 rows, 1 column and 'y'" in capsys.readouterr().out
 
 
 def test_suggest_without_pandas_says_what_to_install(

@@ -74,8 +74,9 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, where X has names that are all strings.
     categories_ : list of (ndarray of str, or None), length `n_features_in_`
-        Categories of each column seen in `fit`, None for a column of numbers; only where the
-        learner takes tables and X has categories, strings or dates.
+        Categories of each column seen in `fit`, in the order of an ordered category's type, else
+        of their names; None for a column of numbers. Only where the learner takes tables and X
+        has categories, strings or dates.
     learner_ : Learner
         The learner that `fit` used.
     state_ : dict of Tensor, each of shape (1, ...)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metaest.episodes import Support, pad_rows
 from metaest.learners._base import State
+from metaest.learners._linear import LARGEST, choose_terms, expand, linear_tables, predict_linear
 from metaest.learners._opinions import folds, is_worth_asking
 from metaest.learners._trees import fit_forests, tree_tables, walk_trees
 
@@ -41,17 +42,6 @@ _BY_CLASS = ("weight", "bias", "value", _OPINIONS)
 
 #: So many values of a column tell its place among the columns.
 _N_RANKS = 64
-
-#: Values beyond are as large as this, so that their squares are finite.
-_LARGEST = 1e100
-
-
-class Terms(NamedTuple):
-    """The inputs of a linear model: a scaled column each, or "column is this value"."""
-
-    column: np.ndarray  # (t,) int64
-    center: np.ndarray  # (t,) shift of a scaled column; the value of an indicator
-    scale: np.ndarray  # (t,) 0 for an indicator
 
 
 def fit_companions(support: Support, n_trees: int) -> State:
@@ -142,7 +132,7 @@ def predict_companions(state: State, x: Tensor) -> Voices:
 
 
 def fit_each(support: Support, fit: Fit) -> State:
-    """Fit to the rows of each of B tasks, which have no gaps then, in an order of their own.
+    """Fit to the rows of each of B tasks: scaled, without gaps, in an order of their own.
 
     Parameters
     ----------
@@ -173,22 +163,29 @@ def fit_each(support: Support, fit: Fit) -> State:
 
 
 def fill_gaps(state: State, x: Tensor) -> Tensor:
-    """Bring rows into the form that :func:`fit_each` fitted to, without gaps: (B, Q, F)."""
+    """Bring rows into the form that :func:`fit_each` fitted to: (B, Q, F)."""
     x = x.double().gather(2, state["order"].unsqueeze(1).expand_as(x))
-    return torch.where(x.isfinite(), x, state["fill"].unsqueeze(1)).clamp(-_LARGEST, _LARGEST)
+    x = torch.where(x.isfinite(), x, state["fill"].unsqueeze(1)).clamp(-LARGEST, LARGEST)
+    unit = torch.where(state["unit"] > 0, state["unit"], 1)  # 0 where padded
+    return (x - state["center"].unsqueeze(1)) / unit.unsqueeze(1)
 
 
 def _fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray, fit: Fit) -> dict[str, Tensor]:
-    X = np.where(np.isfinite(X), X, np.nan).clip(-_LARGEST, _LARGEST)
+    X = np.where(np.isfinite(X), X, np.nan).clip(-LARGEST, LARGEST)
     numeric = np.isfinite(X).any(0) & ~categorical
     fill = np.where(categorical, _NO_CATEGORY, 0.0)
     fill[numeric] = np.nanmedian(X[:, numeric], axis=0)
     X = np.where(np.isfinite(X), X, fill)
     # What is drawn from rows and columns must not depend on their order.
     columns = _order_columns(X, categorical)
-    X, fill = X[:, columns], fill[columns]
+    X, fill, numeric = X[:, columns], fill[columns], numeric[columns]
+    # Trees read single precision, in which 1e9 and 1e9 + 1 are the same.
+    center = np.where(numeric, X.mean(0), 0.0)
+    unit = np.where(numeric & (X.min(0) < X.max(0)), X.std(0), 1.0)
     rows = np.lexsort((y, *X.T))
-    parts = {"order": columns, "fill": fill, **fit(X[rows], y[rows], categorical[columns])}
+    X = (X - center) / unit
+    parts = {"order": columns, "fill": fill, "center": center, "unit": unit}
+    parts |= fit(X[rows], y[rows], categorical[columns])
     for name in [name for name in parts if name.startswith(OF_ROWS)]:
         parts[name] = parts[name][rows.argsort()]
     return {name: torch.from_numpy(value) for name, value in parts.items()}
@@ -210,6 +207,7 @@ def _fit_linear(
     model = LogisticRegression(max_iter=300)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in 300 steps
+        warnings.filterwarnings("ignore", "The number of unique classes")  # one row of each
         model.fit(expand(X, terms), y)
     coefficients, intercept = model.coef_, model.intercept_
     if len(model.classes_) == 2:
@@ -221,36 +219,6 @@ def _fit_linear(
     return linear_tables(terms, weight, bias.clip(-1e9))
 
 
-def linear_tables(terms: Terms, weight: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
-    """Write a linear model as :func:`predict_linear` takes it: weight (t, C), bias (C,)."""
-    parts = {f"term_{name}": value for name, value in terms._asdict().items()}
-    return parts | {"weight": weight, "bias": bias}
-
-
-def choose_terms(X: np.ndarray, categorical: np.ndarray) -> Terms:
-    """Scale each column of numbers that varies; make an indicator of each category."""
-    # Never empty: the first is an indicator of a value that no column has.
-    column, center, scale = [0], [10 * _LARGEST], [0.0]
-    for j in range(X.shape[1]):
-        levels = np.unique(X[:, j])
-        if categorical[j]:
-            column += [j] * len(levels)
-            center += levels.tolist()
-            scale += [0.0] * len(levels)
-        elif len(levels) > 1:
-            column.append(j)
-            center.append(X[:, j].mean())
-            scale.append(X[:, j].std())
-    return Terms(np.array(column), np.array(center), np.array(scale))
-
-
-def expand(X: np.ndarray, terms: Terms) -> np.ndarray:
-    """Return the inputs of a linear model: (n, F) -> (n, t)."""
-    values = X[:, terms.column]
-    scaled = (values - terms.center) / np.where(terms.scale > 0, terms.scale, 1)
-    return np.where(terms.scale > 0, scaled, values == terms.center)
-
-
 def _fit_trees(
     X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int, out_of_bag: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -258,7 +226,9 @@ def _fit_trees(
     extra, bagged = _FORESTS
     kinds = (extra, functools.partial(bagged, oob_score=out_of_bag))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # rows that all of few trees were fitted to
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # rows that all trees saw; one row of each class
         forests = fit_forests(X, y, kinds, n_trees)
     opinions = np.full((len(y), n_classes), np.nan)
     if out_of_bag and len(forests) == 2:
@@ -284,13 +254,3 @@ def _ask_linear(model: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
 
 def _predict_linear(state: State, x: Tensor) -> Tensor:
     return predict_linear(state, x).softmax(-1)
-
-
-def predict_linear(state: State, x: Tensor) -> Tensor:
-    """Return what a linear model gives: (B, Q, F) -> (B, Q, C)."""
-    column, scale = state["term_column"], state["term_scale"]  # (B, t)
-    values = x.gather(2, column.unsqueeze(1).expand(-1, x.shape[1], -1))  # (B, Q, t)
-    center = state["term_center"].unsqueeze(1)
-    scaled = (values - center) / torch.where(scale > 0, scale, 1).unsqueeze(1)
-    terms = torch.where(scale.unsqueeze(1) > 0, scaled, (values == center).to(x.dtype))
-    return terms @ state["weight"] + state["bias"].unsqueeze(1)

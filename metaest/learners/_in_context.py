@@ -66,7 +66,8 @@ class InContextTransformer(Learner):
         a regression with other bins.
         With more than `n_outputs` classes, several share an output in each pass, at least
         4 + 2 n_classes / n_outputs passes are made, and the classes that always had the
-        likely outputs win (error-correcting output codes).
+        likely outputs win (error-correcting output codes); their averaged log-probabilities
+        are doubled, for classes that share outputs with the right one flatten them.
     temperature : float, default=1.0
         The averaged log-probabilities are divided by it.
     companions : float, default=0.6
@@ -201,8 +202,9 @@ class InContextTransformer(Learner):
         """Return the network's own logits: (B, Q, C)."""
         slots, member_mask = state["slots"], state["member_mask"]
         logits = predict_in_parts(module.network, select(state, "net_"), x)  # (B, M, Q, outputs)
-        logits = combine(logits, slots, member_mask) / self.temperature  # (B, Q, C)
-        return mask_logits(logits, state["class_mask"])
+        class_mask = state["class_mask"]
+        logits = combine(logits, slots, member_mask, class_mask) / self.temperature  # (B, Q, C)
+        return mask_logits(logits, class_mask)
 
     def in_training(self) -> InContextTransformer:
         """Return the learner with a single pass and no companions."""

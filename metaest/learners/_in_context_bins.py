@@ -145,7 +145,7 @@ def to_gaussian(moments: Tensor, state: State) -> Gaussian:
 
 
 def bin_loss(net: InContextNet, batch: EpisodeBatch, temperature: float) -> Tensor:
-    r"""Energy score of the bins' means in a single pass.
+    r"""Energy score of the bins' means in a single pass, of standardised targets.
 
     With :math:`p_k` the probability of a bin and :math:`m_k` the mean of its targets,
     :math:`\sum_k p_k |m_k - y|^\beta - \frac12 \sum_{kl} p_k p_l |m_k - m_l|^\beta`: a proper
@@ -159,8 +159,9 @@ def bin_loss(net: InContextNet, batch: EpisodeBatch, temperature: float) -> Tens
     """
     state = read_bins(net, batch.support, 1)
     shares = _shares(net, state, batch.query_x, temperature).squeeze(1)  # (B, Q, O)
-    means = state["moments"][:, 0, :, 0] * state["scale"] + state["center"]  # (B, O)
-    away = (means.unsqueeze(1) - batch.query_y.unsqueeze(2)).abs() ** _POWER  # (B, Q, O)
+    means = state["moments"][:, 0, :, 0]  # (B, O)
+    z = (batch.query_y - state["center"]) / state["scale"]  # (B, Q), so that all tasks count alike
+    away = (means.unsqueeze(1) - z.unsqueeze(2)).abs() ** _POWER  # (B, Q, O)
     apart = (means.unsqueeze(2) - means.unsqueeze(1)).abs() ** _POWER  # (B, O, O)
     losses = (shares * (away - shares @ apart / 2)).sum(-1)  # (B, Q)
     return masked_mean(losses, batch.query_mask).mean()

@@ -15,6 +15,9 @@ from metaest.nets._in_context_cells import cell_features, column_statistics
 #: Class keys that differ by less are equal: above rounding, below any difference in the data.
 _DIGITS = 9
 
+#: Of the averaged logarithms, where classes share outputs.
+_SHARPER = 2.0
+
 
 def class_ranks(x: Tensor, support: Support) -> Tensor:
     """Order the classes of B tasks by their rows alone, whatever their names.
@@ -87,14 +90,18 @@ def _table(n_classes: int, n_estimators: int, n_outputs: int) -> np.ndarray:
     return rng.permuted(orders, axis=1) % n_outputs
 
 
-def combine(logits: Tensor, slots: Tensor, member_mask: Tensor) -> Tensor:
+def combine(logits: Tensor, slots: Tensor, member_mask: Tensor, class_mask: Tensor) -> Tensor:
     """Average the log-probabilities of each class over the passes.
+
+    In a task of more classes than outputs, other classes share the right one's output in some
+    passes, so that the average is too flat; it is doubled.
 
     Parameters
     ----------
     logits : Tensor of shape (B, M, Q, outputs)
     slots : Tensor of shape (B, M, C)
     member_mask : Tensor of bool, shape (B, M)
+    class_mask : Tensor of bool, shape (B, C)
 
     Returns
     -------
@@ -103,4 +110,6 @@ def combine(logits: Tensor, slots: Tensor, member_mask: Tensor) -> Tensor:
     index = slots.unsqueeze(2).expand(-1, -1, logits.shape[2], -1)
     own = logits.log_softmax(-1).gather(3, index)  # (B, M, Q, C)
     weights = member_mask.to(own.dtype)[:, :, None, None]
-    return (own * weights).sum(1) / weights.sum(1)
+    mean = (own * weights).sum(1) / weights.sum(1)
+    is_shared = class_mask.sum(1) > logits.shape[-1]
+    return torch.where(is_shared[:, None, None], _SHARPER * mean, mean)

@@ -11,15 +11,9 @@ from torch import Tensor
 
 from metaest.episodes import Support
 from metaest.learners._base import State
-from metaest.learners._companions import (
-    choose_terms,
-    expand,
-    fill_gaps,
-    fit_each,
-    linear_tables,
-    predict_linear,
-)
+from metaest.learners._companions import fill_gaps, fit_each
 from metaest.learners._in_context_bins import standardize_targets
+from metaest.learners._linear import choose_terms, expand, linear_tables, predict_linear
 from metaest.learners._trees import fit_forests, predict_trees, tree_tables
 
 #: Penalties that the ridge regression chooses from.

@@ -5,11 +5,13 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from metaest import MetaFewShotClassifier, MetaFewShotRegressor
+from metaest._table_codes import TableCodes
 from metaest.exceptions import TaskError
 from metaest.inspection import EmbeddingDisplay
 from metaest.meta_features import MetaFeatures, fingerprint
@@ -63,10 +65,10 @@ def test_categories_of_integers_with_gaps_and_levels_that_do_not_occur() -> None
     shops = pd.Categorical([1, None, 2, 1, 2, None], categories=[2, 1, 7], ordered=True)
     X = pd.DataFrame({"shop": shops})
     clf = MetaFewShotClassifier().fit(X, _labels_of(X))
-    assert clf.categories_[0].tolist() == ["1", "2"]  # those in fit: 7 is as unseen as 8
+    assert clf.categories_[0].tolist() == ["2", "1"]  # those in fit: 7 is as unseen as 8
     task = Task(X, _labels_of(X))
-    assert task.categories[0].tolist() == ["1", "2"]
-    np.testing.assert_array_equal(task.X[:, 0], [0, np.nan, 1, 0, 1, np.nan])
+    assert task.categories[0].tolist() == ["2", "1"]
+    np.testing.assert_array_equal(task.X[:, 0], [1, np.nan, 0, 1, 0, np.nan])
 
 
 def test_statistical_features_count_a_category_of_integers_as_one_of_text() -> None:
@@ -305,3 +307,27 @@ def test_one_row_of_each_class_is_no_regression() -> None:
         X, np.arange(25)
     )  # no warning, which would be an error
     assert len(clf.classes_) == 25
+
+
+def test_ordered_categories_keep_their_order() -> None:
+    sizes = ["low", "mid", "high", "top"]
+    ordered = pd.Categorical(["mid", "top", None, "high"] * 5, categories=sizes, ordered=True)
+    X = pd.DataFrame({"size": ordered, "name": pd.Categorical(["b", "c", "a", "a"] * 5)})
+    clf = MetaFewShotClassifier().fit(X, ["small", "large", "large", "small"] * 5)
+    assert [list(levels) for levels in clf.categories_] == [sizes[1:], ["a", "b", "c"]]
+    codes = TableCodes.learn(X).encode(X.iloc[:4])
+    np.testing.assert_array_equal(codes, [[0, 1], [2, 2], [np.nan, 0], [1, 0]])
+
+
+def test_intervals_are_in_the_order_of_numbers() -> None:
+    X = pd.DataFrame({"age": pd.cut([5, 15, 95, 105] * 5, [0, 10, 20, 100, 110])})
+    np.testing.assert_array_equal(TableCodes.learn(X).encode(X)[:4, 0], [0, 1, 2, 3])
+
+
+def test_torch_tensors_are_tables() -> None:
+    X = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    y = (X[:, 0] > 0).long()
+    expected = MetaFewShotClassifier().fit(X.numpy(), y.numpy()).predict_proba(X.numpy())
+    np.testing.assert_array_equal(MetaFewShotClassifier().fit(X, y).predict_proba(X), expected)
+    learned = MetaFewShotClassifier("protonet", n_shots=1, n_queries=2, n_episodes=2)
+    assert len(learned.fit_meta([(X, y)] * 3).fit(X, y).predict(X)) == 20

@@ -1,5 +1,6 @@
 """The classical classifiers beside the in-context network are scikit-learn's."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from metaest.episodes import Support
 from metaest.learners._companions import (
     _order_columns,
     _predict_linear,
+    fill_gaps,
     fit_companions,
     predict_companions,
 )
@@ -51,15 +53,18 @@ def test_both_are_scikit_learns(data, n_classes: int) -> None:
     X, y = X[order], y[order]
     state = fit_companions(support_of(X, y), 20)
     x = torch.from_numpy(test_X).unsqueeze(0)
-    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)).fit(X, y)
-    forests = [
-        ExtraTreesClassifier(10, max_features=0.5, random_state=0).fit(X, y),
-        RandomForestClassifier(10, min_samples_leaf=2, random_state=0).fit(X, y),
+    models = [
+        LogisticRegression(max_iter=300),
+        ExtraTreesClassifier(10, max_features=0.5, random_state=0),
+        RandomForestClassifier(10, min_samples_leaf=2, random_state=0),
     ]
-    trees = np.mean([forest.predict_proba(test_X) for forest in forests], axis=0)
-    expected = linear.predict_proba(test_X), trees
-    np.testing.assert_allclose(_predict_linear(state, x)[0], expected[0], atol=1e-8)
-    np.testing.assert_allclose(predict_trees(state, x)[0], expected[1], atol=1e-8)
+    linear, *trees = (
+        make_pipeline(StandardScaler(), model).fit(X, y).predict_proba(test_X) for model in models
+    )
+    expected = linear, np.mean(trees, axis=0)
+    scaled = fill_gaps(state, x)
+    np.testing.assert_allclose(_predict_linear(state, scaled)[0], expected[0], atol=1e-8)
+    np.testing.assert_allclose(predict_trees(state, scaled)[0], expected[1], atol=1e-8)
     np.testing.assert_allclose(predict_companions(state, x).mean[0], sum(expected) / 2, atol=1e-8)
 
 
@@ -77,6 +82,27 @@ def test_order_of_rows_and_columns(kind: str) -> None:
         predict_companions(mixed, query[..., columns]), straight, strict=True
     ):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("unit", "shift"), [(1e-8, 0.0), (1.0, 1e9), (1e90, 0.0)])
+def test_units_do_not_matter(data, unit: float, shift: float) -> None:
+    X, y, test_X, _ = data
+    expected = predict_companions(
+        fit_companions(support_of(X, y), 20), torch.from_numpy(test_X[None])
+    )
+    state = fit_companions(support_of(unit * X + shift, y), 20)
+    found = predict_companions(state, torch.from_numpy(unit * test_X[None] + shift))
+    assert torch.equal(found.mean.argmax(-1), expected.mean.argmax(-1))
+    torch.testing.assert_close(found.mean, expected.mean, rtol=0, atol=1e-4)
+
+
+def test_as_many_classes_as_rows_need_no_warning() -> None:
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state = fit_companions(support_of(X, np.arange(30)), 4)
+    found = predict_companions(state, torch.from_numpy(X[None])).mean[0]
+    np.testing.assert_array_equal(found.argmax(-1), np.arange(30))
 
 
 def test_categories_are_indicators() -> None:

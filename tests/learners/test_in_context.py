@@ -92,7 +92,19 @@ def test_votes_of_the_passes_find_the_class() -> None:
     ranks, class_mask = torch.arange(30).unsqueeze(0), torch.ones(1, 30, dtype=torch.bool)
     slots, member_mask = assign_slots(ranks, class_mask, 1, 10)
     logits = torch.nn.functional.one_hot(slots[:, :, 17], 10).double().unsqueeze(2) * 5
-    assert int(combine(logits, slots, member_mask).argmax()) == 17
+    assert int(combine(logits, slots, member_mask, class_mask).argmax()) == 17
+
+
+@pytest.mark.parametrize(("n_classes", "factor"), [(9, 1.0), (10, 1.0), (11, 2.0)])
+def test_shared_outputs_are_made_up_for_in_each_task(n_classes: int, factor: float) -> None:
+    ranks, class_mask = torch.arange(12).expand(2, 12), torch.arange(12) < n_classes
+    class_mask = torch.stack([class_mask, torch.ones(12, dtype=torch.bool)])
+    slots, member_mask = assign_slots(ranks, class_mask, 3, 10)
+    logits = torch.randn(2, slots.shape[1], 4, 10, dtype=torch.float64)
+    found = combine(logits, slots, member_mask, class_mask)[0, :, :n_classes]
+    passes = range(int(member_mask[0].sum()))
+    logs = [logits[0, m].log_softmax(-1)[:, slots[0, m, :n_classes]] for m in passes]
+    torch.testing.assert_close(found, factor * torch.stack(logs).mean(0))
 
 
 def test_more_passes_average_the_logarithms(batch) -> None:

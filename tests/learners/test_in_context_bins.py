@@ -142,10 +142,11 @@ def test_the_loss_is_the_energy_score(batch, module) -> None:
     with torch.no_grad():
         state = single.adapt(module, batch.support)
         shares = bins._shares(module.network, state, batch.query_x, 1.0)[:, 0]  # (B, Q, O)
-    means = state["moments"][:, 0, :, 0] * state["scale"] + state["center"]  # (B, O)
+    means = state["moments"][:, 0, :, 0]  # (B, O)
+    targets = (batch.query_y - state["center"]) / state["scale"]
     scores = []
     for task, row in np.ndindex(2, batch.query_y.shape[1]):
-        p, m, y = shares[task, row].numpy(), means[task].numpy(), float(batch.query_y[task, row])
+        p, m, y = shares[task, row].numpy(), means[task].numpy(), float(targets[task, row])
         spread = sum(p[k] * p[j] * abs(m[k] - m[j]) ** 1.5 for k, j in np.ndindex(10, 10))
         scores.append(p @ abs(m - y) ** 1.5 - spread / 2)
     loss, _ = meta_gradient(LEARNER, module, batch)

@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metaest.episodes import Support
-from metaest.learners._companions import _order_columns, fill_gaps, predict_linear
+from metaest.learners._companions import _order_columns, fill_gaps
+from metaest.learners._linear import predict_linear
 from metaest.learners._regression_companions import (
     _PENALTIES,
     fit_regressors,
@@ -40,13 +41,17 @@ def test_all_are_scikit_learns(data) -> None:
     state = fit_regressors(support_of(X, y), 20)
     x = torch.from_numpy(test_X).unsqueeze(0)
     ridge = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES)).fit(X, y)
-    linear = predict_linear(state, fill_gaps(state, x))[0, :, 0].numpy()
+    rows = fill_gaps(state, x)
+    linear = predict_linear(state, rows)[0, :, 0].numpy()
     np.testing.assert_allclose(linear, ridge.predict(test_X), atol=1e-8)
+    scaler = StandardScaler().fit(X)
     forests = [
-        kind(10, random_state=0).fit(X, y) for kind in (ExtraTreesRegressor, RandomForestRegressor)
+        kind(10, random_state=0).fit(scaler.transform(X), y)
+        for kind in (ExtraTreesRegressor, RandomForestRegressor)
     ]
-    trees = np.stack([tree.predict(test_X) for f in forests for tree in f.estimators_])
-    moments = predict_trees(state, x)[0].numpy()
+    scaled = scaler.transform(test_X)
+    trees = np.stack([tree.predict(scaled) for f in forests for tree in f.estimators_])
+    moments = predict_trees(state, rows)[0].numpy()
     np.testing.assert_allclose(moments, np.stack([trees.mean(0), (trees**2).mean(0)], 1), atol=1e-7)
     within = y.min() - np.ptp(y) / 4, y.max() + np.ptp(y) / 4
     expected = (linear.clip(*within) + trees.mean(0)) / 2
