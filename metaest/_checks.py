@@ -79,10 +79,19 @@ def as_native_numbers(X: np.ndarray) -> np.ndarray:
     return X if plain else X.astype(np.float64)
 
 
-def remedy_for(message: str) -> str:
-    """Return what to do about an error of scikit-learn's or numpy's checks, or ""."""
+def remedy_for(message: str, *, gaps: bool = False) -> str:
+    """Return what to do about an error of scikit-learn's or numpy's checks, or "".
+
+    Parameters
+    ----------
+    message : str
+    gaps : bool, default=False
+        Whether missing values can be read.
+    """
     if "Input y" in message:
         return "Drop the rows whose target is missing or infinite."
+    if "infinity" in message and gaps:
+        return "Clip or drop those values, or replace them by NaN, which this learner reads."
     if "infinity" in message:
         return "Clip or drop those values, or replace them by NaN and put an imputer first."
     if "NaN" in message or "NAType" in message:

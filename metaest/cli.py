@@ -64,9 +64,12 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _add_suggest(commands: Any) -> None:
     suggest = commands.add_parser(
-        "suggest", help="rank configurations for a data set, from past searches; runs none of them"
+        "suggest",
+        help="rank configurations for a data set, from past searches; runs none of them",
+        epilog="Empty cells are missing; so are NA, NaN, None, null and ? in a column of numbers. "
+        "Rows without a target are left out.",
     )
-    suggest.add_argument("file", help="a CSV file with a header")
+    suggest.add_argument("file", help="a CSV file with a header, in UTF-8")
     suggest.add_argument(
         "--target", required=True, metavar="COLUMN", help="name of the target column"
     )
@@ -95,14 +98,25 @@ def _add_suggest(commands: Any) -> None:
         choices=["maximize", "minimize"],
         help="whether higher or lower is better (default: %(default)s)",
     )
+    _add_format(suggest)
+    suggest.add_argument("--json", action="store_true", help="print JSON")
+    suggest.set_defaults(run=_run_suggest)
+
+
+def _add_format(suggest: Any) -> None:
+    """Add what the CSV file is like."""
     suggest.add_argument(
         "--separator",
         type=_separator,
         default=",",
         help="character between the columns (default: %(default)s)",
     )
-    suggest.add_argument("--json", action="store_true", help="print JSON")
-    suggest.set_defaults(run=_run_suggest)
+    suggest.add_argument(
+        "--decimal",
+        default=".",
+        choices=[".", ","],
+        help="what numbers have before their decimals (default: %(default)s)",
+    )
 
 
 def _seed(text: str) -> int:
@@ -150,7 +164,9 @@ def _run_suggest(options: argparse.Namespace) -> int:
     from metaest.tuning._table_file import read_table
     from metaest.tuning._words import count
 
-    table = read_table(options.file, options.target, separator=options.separator)
+    table = read_table(
+        options.file, options.target, separator=options.separator, decimal=options.decimal
+    )
     found = suggest(
         options.history,
         table.X,

@@ -18,8 +18,10 @@ import metaest
 from metaest import demo
 from metaest.cli import main
 from metaest.exceptions import MetaestError
+from metaest.meta_features import fingerprint
 from metaest.tuning import History
 from metaest.tuning._embedded import MODELS
+from metaest.tuning._table_file import read_table
 
 
 @pytest.fixture
@@ -120,6 +122,7 @@ def test_wrong_arguments_exit_with_2(
                 "metric to rank by (default: accuracy, or your history's most frequent)",
                 "whether higher or lower is better (default: maximize)",
                 "character between the columns (default: ,)",
+                "so are NA, NaN, None, null and ? in a column of numbers",
             ],
         ),
     ],
@@ -288,7 +291,11 @@ def test_suggest_with_a_history_of_your_own(
         ("a,y\n1,u\n2,u\n", "", "y has one class only ('u')"),
         ("a,y\n1,0.5\n2,1.5\n", "", "the history that comes with metaest is of classification"),
         ("a,y\n1,2\n3,4,5,6\n", "", "cannot be read as a CSV file: Error tokenizing data"),
+        ("a,y\n1,2,u\n3,4,v\n", "", "No row may have more fields than the header"),
+        ("a,y\n1,2,\n3,4,\n", "", "Expected 2 fields in line 2, saw 3"),
+        ("y,a,y\n1,2,3\n4,5,6\n", "", "has 2 columns named 'y'; rename all but the target"),
         ("a,y\n1,\xff\n", "", "cannot be read as a CSV file: 'utf-8' codec can't decode"),
+        ("a,y\n1,\xff\n", "", ". Save it as UTF-8"),
         ("a,y\n1,u\n2,v\n", "--history=nosuch.db", "no history 'nosuch.db': no such file"),
         ("a,y\n1,u\n2,v\n", "--history=data.csv", "is corrupt, or no Optuna storage"),
         ("a,y\n1,u\n2,v\n", "--metric=f1", "with the metric 'f1'"),
@@ -341,6 +348,42 @@ def test_suggest_takes_tabs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     frame.to_csv(tmp_path / "data.tsv", sep="\t", index=False)
     command = ["suggest", str(tmp_path / "data.tsv"), "--target=y", "--estimator=svc", "--n=1"]
     assert main([*command, "--separator", r"\t"]) == 0
+    assert ": 20 rows, 1 column and 'y'" in capsys.readouterr().out
+
+
+def test_among_texts_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(
+        "number,text,truth,label,code\n"
+        "1,NA,TRUE,None,0\nNA,None,NA,NA,?\n2.5,x,FALSE,null,1\n,,TRUE,,1\n?,y,,None,NaN\n"
+    )
+    X, labels, n_left_out = read_table(str(path), "label")
+    assert labels.tolist() == ["None", "NA", "null", "None"]
+    assert n_left_out == 1
+    assert X["number"].dtype == float
+    assert X["number"].fillna(0).tolist() == [1, 0, 2.5, 0]
+    assert X["text"].tolist() == ["NA", "None", "x", "y"]
+    assert X["truth"].fillna("gap").tolist() == [True, "gap", False, "gap"]
+    _, codes, n_left_out = read_table(str(path), "code")
+    assert codes.tolist() == [0, 1, 1]
+    assert n_left_out == 2
+    assert read_table(str(path), "text").n_left_out == 1
+
+
+def test_a_table_is_the_same_data_set_as_pandas_reads(tmp_path: Path, wine: str) -> None:
+    table, usual = read_table(wine, "target"), pd.read_csv(wine).dropna(subset="target")
+    X, y = usual.drop(columns="target"), usual["target"]
+    assert table.X.columns.tolist() == X.columns.tolist()
+    assert fingerprint(table.X, table.y) == fingerprint(X, y)
+
+
+def test_suggest_takes_decimal_commas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a;y\n" + "1,5;u\n-2,25;v\n" * 10)
+    table = read_table(str(path), "y", separator=";", decimal=",")
+    assert table.X["a"].tolist() == [1.5, -2.25] * 10
+    command = ["suggest", str(path), "--target=y", "--separator=;", "--decimal=,", "--n=1"]
+    assert main(command) == 0
     assert ": 20 rows, 1 column and 'y'" in capsys.readouterr().out
 
 

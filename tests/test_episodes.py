@@ -359,3 +359,9 @@ def test_no_shots_where_there_are_descriptions() -> None:
 def test_seeds_that_cannot_be(random_state) -> None:
     with pytest.raises(InvalidParameterError, match="random_state must be an int >= 0, got"):
         EpisodeSampler(POOL, random_state=random_state)
+
+
+def test_one_row_is_said_in_the_singular():
+    X, y = np.arange(7.0)[:, None], [0, 0, 0, 0, 0, 0, 1]
+    with pytest.raises(EpisodeError, match="class 1 of the pool has 1 row, but"):
+        EpisodeSampler(TaskSet.from_pool(X, y), n_ways=2, n_shots=1, n_queries=2)

@@ -490,7 +490,7 @@ def test_meta_gradient_is_the_mean_over_episodes_in_any_chunks(monkeypatch) -> N
     settings = SETTINGS | {"n_episodes": 8, "max_grad_norm": None}
     parts = []
     for size in (8, 3):  # 3, 3 and 2 episodes
-        monkeypatch.setattr("metaest.training._net.chunk_size", lambda *args, size=size: size)
+        monkeypatch.setattr("metaest.training._parts.chunk_size", lambda *args, size=size: size)
         kept = Gradients()
         meta_train(ProtoNet(), make_pool(), callbacks=[kept], **settings)
         parts.append(kept.found)

@@ -87,8 +87,8 @@ class EpisodeShape:
         if counts.min() < need:
             label = classes[counts.argmin()]
             raise EpisodeError(
-                f"class {label!s} of {where} has {counts.min()} rows, but n_shots + n_queries = "
-                f"{need} are needed. Lower n_shots or n_queries (a range such as "
+                f"class {label!s} of {where} has {_count_rows(counts.min())}, but n_shots "
+                f"+ n_queries = {need} are needed. Lower n_shots or n_queries (a range such as "
                 "n_queries=(1, 15) takes what there is), or drop the class."
             )
 
@@ -98,8 +98,9 @@ class EpisodeShape:
         need += check_int_range(self.n_queries, "n_queries")[0]
         if n_rows < need:
             raise EpisodeError(
-                f"{where} has {n_rows} rows, but n_shots + n_queries = {need} are needed. Lower "
-                "n_shots or n_queries (a range such as n_queries=(1, 15) takes what there is)."
+                f"{where} has {_count_rows(n_rows)}, but n_shots + n_queries = {need} are needed. "
+                "Lower n_shots or n_queries (a range such as n_queries=(1, 15) takes what there "
+                "is)."
             )
 
     def draw(self, rows_of_class: Sequence[np.ndarray], rng: np.random.Generator) -> EpisodeIndices:
@@ -172,3 +173,7 @@ def group_rows(codes: np.ndarray, n_classes: int) -> list[np.ndarray]:
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(n_classes + 1))
     return [order[bounds[c] : bounds[c + 1]] for c in range(n_classes)]
+
+
+def _count_rows(n: int) -> str:
+    return f"{n} row" if n == 1 else f"{n} rows"

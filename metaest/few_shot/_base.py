@@ -29,6 +29,7 @@ from metaest.few_shot._checks import (
 )
 from metaest.few_shot._descriptions import check_describes
 from metaest.few_shot._features import EmbedMixin
+from metaest.few_shot._rival import better_of
 from metaest.few_shot._rows import categorical_columns, column_medians, read_rows, read_support
 from metaest.few_shot._saving import SaveMixin
 from metaest.few_shot._start import choose_learner, pretrained_state, starting_state
@@ -83,6 +84,9 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
 
         Neither fits nor unfits the estimator: call `fit` next. A second call starts afresh.
 
+        With learner="auto", on tables of up to 100 columns, the pretrained network is kept if it
+        does better on held-out tasks (``meta_state_.source`` tells, ``.history[-1]`` has scores).
+
         Parameters
         ----------
         tasks : TaskSet, list of (X, y), or array-like of shape (n_rows, ...)
@@ -95,9 +99,8 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         groups : array-like of shape (n_rows,), default=None
             The task that each row belongs to.
         validation_tasks : TaskSet or list of (X, y), default=None
-            Held-out tasks; the weights that do best on them are kept, of several between start and
-            end (see :func:`~metaest.training.meta_train`). None: `validation_fraction` of the
-            tasks (of the classes of a pool) are held out, if enough are left to train on.
+            Held-out tasks, on which weights are chosen (see :func:`~metaest.training.meta_train`).
+            None: `validation_fraction` of the tasks (of a pool's classes), if enough are left.
         checkpoint : path, default=None
             Folder of checkpoints; the same call goes on from there. Needs an int `random_state`.
         distill : estimator, MetaState or Distillation, default=None
@@ -129,24 +132,22 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         seed = draw_seed(self.random_state)
         n_ways = getattr(self, "n_ways", None)
         train, held_out = prepare_tasks(
-            tasks, y, groups, validation_tasks,
-            kind=self._kind, input_shape=self.input_shape,
-        )  # fmt: skip
+            tasks, y, groups, validation_tasks, kind=self._kind, input_shape=self.input_shape
+        )
         learner = choose_learner(self, tasks=train)
         train, held_out = readable(train, held_out, learner)
         check_describes(learner, train.description_size)
         if held_out is None:
             train, held_out = hold_out(train, self.validation_fraction, n_ways, seed)
         start = pretrained_state(learner, train[0].input_shape, self._kind)
+        shape = {"n_ways": n_ways, "n_shots": self.n_shots, "n_queries": self.n_queries}
         self._meta = meta_train(
             learner,
             train,
             start=start,
             backbone=self.backbone,
             validation_tasks=held_out,
-            n_ways=n_ways,
-            n_shots=self.n_shots,
-            n_queries=self.n_queries,
+            **shape,
             n_episodes=self.n_episodes,
             meta_batch_size=self.meta_batch_size,
             meta_lr=self.meta_lr,
@@ -159,6 +160,8 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
             random_state=seed,
             verbose=int(self.verbose),
         )
+        if distill is None:
+            self._meta = better_of(self._meta, self, held_out, shape, seed)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)

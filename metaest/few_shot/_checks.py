@@ -21,12 +21,18 @@ _AGAIN = "or call fit_meta again with tasks like these"
 
 
 @contextmanager
-def explain_bad_values() -> Iterator[None]:
-    """Add the remedy to scikit-learn's errors about values that are no finite numbers."""
+def explain_bad_values(*, gaps: bool) -> Iterator[None]:
+    """Add the remedy to scikit-learn's errors about values that are no finite numbers.
+
+    Parameters
+    ----------
+    gaps : bool
+        Whether missing values can be read.
+    """
     try:
         yield
     except (ValueError, TypeError) as error:
-        remedy = remedy_for(str(error))
+        remedy = remedy_for(str(error), gaps=gaps)
         if not remedy:
             raise
         kind = ValueError if isinstance(error, ValueError) else TypeError

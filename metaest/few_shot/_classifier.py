@@ -33,7 +33,8 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
     learner : str or Learner, default="auto"
         How a task is learned. "auto": a table without `fit_meta` by the pretrained network that
         comes with the package (:class:`~metaest.learners.InContextTransformer`), which also takes
-        DataFrames with strings and gaps; all else by "protonet". Or a name in
+        DataFrames with strings and gaps; all else by "protonet", unless on held-out tasks the
+        pretrained network does better without meta-training. Or a name in
         :data:`metaest.learners.LEARNERS`, or an object such as ``MAML(inner_steps=5)``, whose
         parameters are ``learner__inner_steps`` in a grid.
     backbone : str or callable, default="auto"

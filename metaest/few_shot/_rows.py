@@ -38,7 +38,7 @@ def read_support(estimator: Any, X: Any, y: Any, *, tables: bool) -> tuple[np.nd
     numeric = estimator._kind == "regression"
     estimator.__dict__.pop("categories_", None)
     codes = TableCodes.learn(X) if tables and has_categories(X) else None
-    with explain_bad_values():
+    with explain_bad_values(gaps=tables):
         if np.asarray(y).dtype == object and np.ndim(y) == 1:  # scikit-learn fails to sort them
             check_no_missing(np.asarray(y), "y")
             y = y if numeric else _plain_labels(np.asarray(y))
@@ -66,7 +66,7 @@ def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = Fal
         categories = [None] * estimator.n_features_in_  # gaps of other kinds than NaN
     finite = "allow-nan" if tables else True
     options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": finite}
-    with explain_bad_values():
+    with explain_bad_values(gaps=tables):
         if categories is None:
             X = validate_data(estimator, X, reset=reset, **options)
         else:

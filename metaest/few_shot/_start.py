@@ -36,7 +36,7 @@ def choose_learner(estimator: Any, X: Any = None, *, tasks: TaskSet | None = Non
         Tasks to meta-train on, where it is to be meta-trained.
     """
     chosen, kind = estimator.learner, estimator._kind
-    if isinstance(chosen, str) and chosen == "auto":
+    if is_auto(estimator):
         if tasks is None and estimator._meta is not None:
             return clone(estimator._meta.learner)
         reads = X is not None and is_table(X, estimator.input_shape)
@@ -45,6 +45,11 @@ def choose_learner(estimator: Any, X: Any = None, *, tasks: TaskSet | None = Non
         able = estimator.backbone == "auto"
         chosen = "in_context" if reads and able else _META_TRAINED[kind]
     return clone(make_learner(chosen, kind))
+
+
+def is_auto(estimator: Any) -> bool:
+    """Whether the user left the learner to us."""
+    return isinstance(estimator.learner, str) and estimator.learner == "auto"
 
 
 def pretrained_state(learner: Learner, row_shape: tuple[int, ...], kind: Kind) -> MetaState | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from metaest.learners._base import Gaussian, Learner, LearnerNet, State, query_l
 from metaest.learners._companions import OF_ROWS, fit_companions, predict_companions
 from metaest.learners._constraints import POSITIVE, SIZE
 from metaest.learners._in_context_bins import bin_loss, predict_moments, read_bins, to_gaussian
+from metaest.learners._in_context_columns import choose_columns, take_columns
 from metaest.learners._in_context_members import assign_slots, class_ranks, combine
 from metaest.learners._opinions import as_columns
 from metaest.learners._regression_companions import fit_regressors, predict_regressors
@@ -77,11 +79,16 @@ class InContextTransformer(Learner):
         network's probabilities and theirs. From 80 support rows on (and up to 10 classes) the
         network also reads, as columns, what regression and forest say of rows that they were not
         fitted to: it learns in context how far to trust them. For numbers a ridge regression and
-        a forest, and the answer is the mixture of the distributions. 0: the network alone.
+        a forest, and the answer is the mixture of the distributions; of theirs each has the part
+        that rows it was not fitted to speak for, and where both together explain more than 0.6
+        of the variance of such rows, that is their share. 0: the network alone.
     n_trees : int, default=128
         Trees of the forest.
     max_rows : int, default=10000
         Most support rows; attention takes memory for each, and time for each pair.
+    max_columns : int, default=300
+        Most columns that the network reads, for whose pairs it takes time: of a wider table those
+        that tell most of the targets alone, by the F statistic. The companions read all.
     n_outputs : int, default=10
         Classes that the network tells apart in one pass.
     cell_width, row_width : int, default=32, 128
@@ -96,6 +103,7 @@ class InContextTransformer(Learner):
     Müller et al., Transformers Can Do Bayesian Inference, ICLR 2022, eq. 1-2.
     Hollmann et al., TabPFN, ICLR 2023.
     Qu et al., TabICL, ICML 2025 (columns, then rows, then context).
+    Breiman, Stacked Regressions, Machine Learning 1996 (parts of the companions of numbers).
     Wolpert, Stacked Generalization, Neural Networks 1992 (opinions as columns).
     Dietterich and Bakiri, Solving Multiclass Learning Problems via Error-Correcting Output
     Codes, JAIR 1995 (more classes than outputs).
@@ -118,6 +126,7 @@ class InContextTransformer(Learner):
         "companions": [Interval(Real, 0, 1, closed="both")],
         "n_trees": [SIZE],
         "max_rows": [SIZE],
+        "max_columns": [SIZE],
         "n_outputs": [SIZE],
         "cell_width": [SIZE],
         "row_width": [SIZE],
@@ -134,6 +143,7 @@ class InContextTransformer(Learner):
         companions: float = 0.6,
         n_trees: int = 128,
         max_rows: int = 10_000,
+        max_columns: int = 300,
         n_outputs: int = 10,
         cell_width: int = 32,
         row_width: int = 128,
@@ -146,6 +156,7 @@ class InContextTransformer(Learner):
         self.companions = companions
         self.n_trees = n_trees
         self.max_rows = max_rows
+        self.max_columns = max_columns
         self.n_outputs = n_outputs
         self.cell_width = cell_width
         self.row_width = row_width
@@ -174,24 +185,29 @@ class InContextTransformer(Learner):
             fit = fit_regressors if support.class_mask is None else fit_companions
             fitted = fit(support, self.n_trees)
         opinions = fitted.pop(f"{OF_ROWS}opinions", None)
+        columns = choose_columns(support, self.max_columns)
+        support = replace(support, x=take_columns(support.x.flatten(2), columns))
         if support.class_mask is None:
             state = read_bins(module.network, support, self.n_estimators)
         else:
             state = self._read(module, support, self.n_estimators, fitted, opinions)
+        state |= {} if columns is None else {"columns": columns}
         return state | {f"{_COMPANION}{name}": value for name, value in fitted.items()}
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor | Gaussian:
-        fitted = select(state, _COMPANION)
+        fitted, query_x = select(state, _COMPANION), query_x.flatten(2)
+        read = take_columns(query_x, state.get("columns"))
         if "class_mask" not in state:
-            own = predict_moments(module.network, state, query_x, self.temperature)  # (B, Q, 2)
-            theirs = predict_regressors(fitted, query_x.flatten(2)) if fitted else own
-            return to_gaussian((1 - self.companions) * own + self.companions * theirs, state)
+            own = predict_moments(module.network, state, read, self.temperature)  # (B, Q, 2)
+            if not fitted:
+                return to_gaussian(own, state)
+            theirs = predict_regressors(fitted, query_x)
+            share = fitted["trust"][:, 1, None, None].clamp(min=self.companions)
+            return to_gaussian((1 - share) * own + share * theirs, state)
         if self.companions == 0:
-            return self._answer(module, state, query_x.flatten(2))
-        voices = predict_companions(fitted, query_x.flatten(2))
-        x = _beside(
-            query_x.flatten(2), voices.opinions, state["ranks"], state["class_mask"], fitted
-        )
+            return self._answer(module, state, read)
+        voices = predict_companions(fitted, query_x)
+        x = _beside(read, voices.opinions, state["ranks"], state["class_mask"], fitted)
         logits = self._answer(module, state, x)
         theirs = voices.mean.clamp(min=_LEAST).log()
         own = logits.double().log_softmax(-1).clamp(min=math.log(_LEAST))
@@ -213,6 +229,12 @@ class InContextTransformer(Learner):
     def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
         """Query loss of a single pass; of a regression an energy score."""
         self._check_rows(batch.support)
+        columns = choose_columns(batch.support, self.max_columns)
+        batch = replace(
+            batch,
+            support_x=take_columns(batch.support_x.flatten(2), columns),
+            query_x=take_columns(batch.query_x.flatten(2), columns),
+        )
         if batch.class_mask is None:
             return bin_loss(module.network, batch, self.temperature)
         state = self._read(module, batch.support, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -25,13 +27,27 @@ _DIGITS = 9
 #: How far beyond the targets the regression may go, as a part of their range.
 _BEYOND = 0.25
 
+#: Below any square of a standardised target that counts.
+_TINY = 1e-12
+
+#: Its trees leave out rows, which they can be asked about; there is no need for a score of that.
+_WATCHED_FOREST = functools.partial(RandomForestRegressor, oob_score=lambda y, predicted: 0.0)
+
+#: Rows that speak for equal parts, and rows of which nothing is explained, before any is seen.
+_EQUAL_ROWS, _DOUBTING_ROWS = 20, 10
+
+#: Errors beyond so many medians count less.
+_FAR_OUT = 3.0
+
 
 def fit_regressors(support: Support, n_trees: int) -> State:
     """Fit a ridge regression and a forest to each of B tasks.
 
     The regression's penalty is the one with the least leave-one-out error. Half of the forest are
     extremely randomised trees, the other half those of a random forest. Gaps and categories are
-    treated as beside classes (:func:`~metaest.learners._companions.fit_companions`).
+    treated as beside classes (:func:`~metaest.learners._companions.fit_companions`). What
+    regression (leave-one-out) and random forest (out of bag) say of rows that they were not fitted
+    to tells how much each counts, and how far both together are to be trusted.
 
     Parameters
     ----------
@@ -42,16 +58,21 @@ def fit_regressors(support: Support, n_trees: int) -> State:
     Returns
     -------
     dict of Tensor, each of shape (B, ...)
+        "trust" (B, 2): the regression's part, and the part of the targets' variance that both
+        explain in rows that they were not fitted to.
 
     References
     ----------
+    Breiman, Stacked Regressions, Machine Learning 1996.
     Hoerl and Kennard, Ridge Regression, Technometrics 1970.
     Geurts, Ernst and Wehenkel, Extremely randomized trees, Machine Learning 2006.
     Breiman, Random forests, Machine Learning 2001.
     """
 
     def fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray) -> dict[str, np.ndarray]:
-        return _fit_ridge(X, y, categorical) | _fit_trees(X, y, n_trees)
+        ridge, left_out = _fit_ridge(X, y, categorical)
+        trees, out_of_bag = _fit_trees(X, y, n_trees)
+        return ridge | trees | {"trust": _weigh(left_out, out_of_bag, y)}
 
     # Trees see no difference between tiny targets, and let last digits decide between equal splits.
     targets = standardize_targets(support)[0].round(decimals=_DIGITS)
@@ -62,7 +83,7 @@ def predict_regressors(state: State, x: Tensor) -> Tensor:
     """Mean of the standardised target and of its square, of regression and forest together.
 
     The forest's is the distribution of its leaves; the regression's variance is its mean squared
-    leave-one-out error.
+    leave-one-out error. Together they are a mixture.
 
     Parameters
     ----------
@@ -77,10 +98,14 @@ def predict_regressors(state: State, x: Tensor) -> Tensor:
     low, high, variance = state["ridge"].unsqueeze(1).unbind(-1)  # (B, 1)
     linear = predict_linear(state, x).squeeze(-1).clamp(low, high)  # (B, Q)
     ridge = torch.stack([linear, linear.square() + variance], -1)
-    return (ridge + predict_trees(state, x)) / 2
+    part = state["trust"][:, 0, None, None]
+    return part * ridge + (1 - part) * predict_trees(state, x)
 
 
-def _fit_ridge(X: np.ndarray, y: np.ndarray, categorical: np.ndarray) -> dict[str, np.ndarray]:
+def _fit_ridge(
+    X: np.ndarray, y: np.ndarray, categorical: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the regression, and what one without a row predicts of it: (n,)."""
     terms = choose_terms(X, categorical)
     inputs = expand(X, terms).astype(float)
     center, mean = inputs.mean(0), y.mean()
@@ -89,19 +114,47 @@ def _fit_ridge(X: np.ndarray, y: np.ndarray, categorical: np.ndarray) -> dict[st
     shrunk = sizes**2 / (sizes**2 + _PENALTIES[:, None])  # (p, r)
     residuals = y - mean - (shrunk * along) @ left.T  # (p, n)
     own = shrunk @ (left**2).T + 1 / len(y)  # (p, n), the weight of a row's own target
-    errors = np.mean((residuals / (1 - own).clip(1e-6)) ** 2, axis=1)
+    residuals = residuals / (1 - own).clip(1e-6)  # of a regression without the row
+    errors = np.mean(residuals**2, axis=1)
     best = errors.argmin()
     weight = right.T @ (sizes / (sizes**2 + _PENALTIES[best]) * along)
     beyond = _BEYOND * np.ptp(y)
-    facts = np.array([y.min() - beyond, y.max() + beyond, errors[best]])
+    low, high = y.min() - beyond, y.max() + beyond
     bias = np.array([mean - center @ weight])
-    return {**linear_tables(terms, weight[:, None], bias), "ridge": facts}
+    tables = linear_tables(terms, weight[:, None], bias)
+    left_out = (y - residuals[best]).clip(low, high)
+    return {**tables, "ridge": np.array([low, high, errors[best]])}, left_out
 
 
-def _fit_trees(X: np.ndarray, y: np.ndarray, n_trees: int) -> dict[str, np.ndarray]:
-    forests = fit_forests(X, y, (ExtraTreesRegressor, RandomForestRegressor), n_trees)
+def _fit_trees(
+    X: np.ndarray, y: np.ndarray, n_trees: int
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Return the forest, and what its trees that did not see a row predict of it: (n,)."""
+    with warnings.catch_warnings():  # a row that every tree saw is predicted to be the mean, 0
+        warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
+        forests = fit_forests(X, y, (ExtraTreesRegressor, _WATCHED_FOREST), n_trees)
     trees = [member.tree_ for forest in forests for member in forest.estimators_]
     means = [tree.value[:, 0, 0] for tree in trees]
     squares = [tree.impurity + mean**2 for tree, mean in zip(trees, means, strict=True)]
     values = [np.stack(parts, 1) for parts in zip(means, squares, strict=True)]
-    return tree_tables(trees, values)
+    return tree_tables(trees, values), getattr(forests[-1], "oob_prediction_", None)
+
+
+def _weigh(ridge: np.ndarray, forest: np.ndarray | None, y: np.ndarray) -> np.ndarray:
+    """Return the regression's part, and the part of the variance that both explain.
+
+    The regression's part is the one of least squared error in rows that neither was fitted to;
+    rows where both are far out count less (Huber's weights), and some count for equal parts.
+    """
+    if forest is None:
+        return np.array([0.5, 0.0])
+    nearer = np.minimum(np.abs(ridge - y), np.abs(forest - y))
+    weight = 1 / np.maximum(1, nearer / (_FAR_OUT * np.median(nearer) + _TINY))
+    difference = ridge - forest
+    scale = weight @ difference**2
+    prior = _EQUAL_ROWS * scale / weight.sum()
+    part = ((weight * difference) @ (y - forest) + 0.5 * prior) / (scale + prior + _TINY)
+    part = float(np.clip(part, 0, 1))
+    wrong = np.sum((part * ridge + (1 - part) * forest - y) ** 2) + _DOUBTING_ROWS * y.var()
+    unexplained = wrong / ((len(y) + _DOUBTING_ROWS) * y.var() + _TINY)
+    return np.array([part, np.clip(1 - unexplained, 0, 1)])

@@ -95,6 +95,7 @@ def read_samples(datasets: Iterable[Any], kind: str) -> Iterator[Sample]:
 
 def _read_sample(X: Any, y: Any, kind: str, label: str) -> Sample:
     table = Table(X, label)
+    _check_real(X, label)
     y = check_targets(y, table.n_rows, label)
     with warnings.catch_warnings():  # of many classes, huge numbers
         warnings.simplefilter("ignore")
@@ -102,6 +103,22 @@ def _read_sample(X: Any, y: Any, kind: str, label: str) -> Sample:
     if found == "regression":
         y = check_numeric_targets(y, label)
     return _draw_sample(table, y, found)
+
+
+def _check_real(X: Any, label: str) -> None:
+    """Raise TaskError for complex numbers, of which no feature says anything."""
+    if hasattr(X, "columns"):
+        is_complex = "c" in {getattr(kind, "kind", "") for kind in list(X.dtypes)}
+    else:
+        cells = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
+        is_complex = cells.dtype.kind == "c"
+        if cells.dtype.kind == "O":
+            is_complex = any(isinstance(v, (complex, np.complexfloating)) for v in cells.flat)
+    if is_complex:
+        raise TaskError(
+            f"X of {label} has complex numbers; pass their real and imaginary parts, or magnitude "
+            "and angle, as columns."
+        )
 
 
 def _draw_sample(table: Table, y: np.ndarray, kind: Kind) -> Sample:

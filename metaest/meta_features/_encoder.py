@@ -120,7 +120,8 @@ class DatasetEncoder(DatasetTransformer, BaseEstimator):
         ----------
         datasets : iterable of (X, y)
             At least two. X of shape (n_rows, n_columns), an array or a DataFrame with numbers,
-            strings, categories, dates, missing and infinite values; y of shape (n_rows,).
+            strings, categories, dates, missing and infinite values; y of shape (n_rows,). Of an
+            array, a single axis is one column, and all axes after the first are columns (images).
         surfaces : array-like of shape (n_datasets, n_configurations), list of such or None
             Scores of the same configurations on each data set, NaN where unknown. Only their
             order within a data set counts. A list holds one array for each kind of model.

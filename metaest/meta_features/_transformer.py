@@ -96,7 +96,8 @@ class MetaFeatures(DatasetTransformer, BaseEstimator):
         ----------
         datasets : iterable of (X, y)
             X of shape (n_rows, n_columns), an array or a DataFrame with numbers, strings,
-            categories, dates, missing and infinite values; y of shape (n_rows,).
+            categories, dates, missing and infinite values; y of shape (n_rows,). Of an array, a
+            single axis is one column, and all axes after the first are columns (images).
         y : None
             Ignored.
 
@@ -108,8 +109,8 @@ class MetaFeatures(DatasetTransformer, BaseEstimator):
         Raises
         ------
         TaskError
-            If there is no data set, or one cannot be used (empty, sparse, y missing in places or
-            of another length); the message names it.
+            If there is no data set, or one cannot be used (empty, sparse, complex, y missing in
+            places or of another length); the message names it.
         InvalidParameterError
             If `kind` is unknown.
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +15,9 @@ from metaest._torch import local_seed
 from metaest.episodes import EpisodeBatch, EpisodeSampler
 from metaest.learners import Learner
 from metaest.learners._base import query_losses
-from metaest.learners._execute import chunk_size, map_chunks, thread_count
+from metaest.learners._execute import map_chunks, thread_count
 from metaest.training._distill import MetaLoss
+from metaest.training._parts import parts_of
 
 
 class EpisodeRounds(Dataset):
@@ -157,15 +157,7 @@ class EpisodeNet(skorch.NeuralNet):
         return losses, scores
 
     def _chunks(self, batch: EpisodeBatch) -> Iterator[EpisodeBatch]:
-        if batch.class_mask is None:
-            batch = replace(
-                batch,
-                support_y=(batch.support_y - self.target_mean) / self.target_scale,
-                query_y=(batch.query_y - self.target_mean) / self.target_scale,
-            )
-        rows = batch.support_x.shape[1] + batch.query_x.shape[1]
-        for chunk in batch.chunks(chunk_size(self.module_.embedding, rows)):
-            yield chunk.to(torch.device(self.device))
+        return parts_of(batch, self.module_, self.target_mean, self.target_scale)
 
     def _autocast(self) -> torch.autocast:
         kind = torch.device(self.device).type

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from skorch.callbacks import GradientNormClipping
 
-from metaest._checks import check_int_range
 from metaest._torch import resolve_device, state_to_cpu
 from metaest._warn import warn
-from metaest.episodes import EpisodeBatch, EpisodeSampler, IntRange
+from metaest.episodes import EpisodeSampler, IntRange
 from metaest.exceptions import MetaTrainingWarning
 from metaest.learners import Learner, LearnerNet, make_learner
 from metaest.nets import NetSpec
@@ -30,6 +29,7 @@ from metaest.training._callbacks import (
     ended_by_early_stopping,
 )
 from metaest.training._distill import Distillation
+from metaest.training._held_out import draw_held_out
 from metaest.training._key import run_key
 from metaest.training._net import EpisodeNet, EpisodeRounds
 from metaest.training._rows import readable
@@ -158,9 +158,8 @@ def meta_train(
     rounds = EpisodeRounds(sampler, n_episodes, meta_batch_size, N_ROUNDS)
     spec = spec_of(tasks, backbone, standardize and not learner.any_columns)
     mean, scale = target_statistics_of(tasks)
-    keep_best = KeepBest(
-        _validation_batches(validation_tasks, shape, n_episodes, random_state), patience
-    )
+    batches = draw_held_out(validation_tasks, shape, n_episodes, random_state + 1)
+    keep_best = KeepBest(batches, patience)
     teaching = Distillation.of(distill)
     loss = None if teaching is None else teaching.wrap(learner.in_training(), spec, mean, scale)
     run = run_key(learner, spec, tasks, validation_tasks, shape, settings, teaching, start)
@@ -273,18 +272,3 @@ def _warn_if_diverged(net: EpisodeNet) -> None:
             "or rescale extreme columns.",
             MetaTrainingWarning,
         )
-
-
-def _validation_batches(
-    tasks: TaskSet | None, shape: dict[str, Any], n_episodes: int, random_state: int
-) -> list[EpisodeBatch]:
-    """Draw fixed episodes of held-out tasks: few beside the training ones, but at least 24."""
-    if tasks is None:
-        return []
-    if tasks.kind == "classification" and shape["n_ways"] is not None:
-        low, high = check_int_range(shape["n_ways"], "n_ways", low=2)
-        most = max(len(task.classes) for task in tasks)
-        shape = shape | {"n_ways": (min(low, most), min(high, most))}
-    sampler = EpisodeSampler(tasks, **shape, random_state=random_state + 1)
-    n_held_out = min(200, max(24, n_episodes // 50))
-    return [sampler.batch(range(i, min(i + 8, n_held_out))) for i in range(0, n_held_out, 8)]

@@ -79,7 +79,7 @@ class History:
         task: str | None = None,
         metric: str | None = None,
     ) -> None:
-        """Add an Optuna study: its complete, pruned and failed trials.
+        """Add an Optuna study: its complete, pruned and failed trials; an infinite value is failed.
 
         A study that is in this storage already is not copied, but marked as part of the history.
 
@@ -146,8 +146,8 @@ class History:
         task : str
             A name that is not in the history yet.
         params : list of dict, or DataFrame of shape (n_trials, n_params)
-            Dicts hold the active parameters only; in a DataFrame a missing value is an inactive
-            one.
+            Dicts hold the active parameters only. An empty cell of a DataFrame is the choice None
+            where the space has that, and otherwise an inactive parameter.
         values : array-like of shape (n_trials,)
             A value that is missing or infinite marks a failed trial.
         space : dict of str to optuna distribution
@@ -183,7 +183,7 @@ class History:
         ----------
         rows : DataFrame
             With the columns "task_id", "value" and one for each parameter of `space`; others are
-            left out. A missing parameter is an inactive one.
+            left out. Empty cells are read as by :meth:`add_trials`.
         space, direction, metric
             As for :meth:`add_trials`.
 
@@ -231,7 +231,7 @@ class History:
         """Return a DataFrame with a row for each trial.
 
         Columns: task, number, state, value, direction, metric, and ``params_NAME`` for each
-        parameter, missing where it was not active.
+        parameter, missing where it was not active or is None.
 
         Raises
         ------

@@ -11,11 +11,15 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from metaest.tuning._configurations import Configurations, Rows
+from metaest.tuning._record import PREFIX
 from metaest.tuning._sources import squash
 from metaest.tuning._trials import merge_distributions
 
 #: Of a longer search, a model sees its best trials and its latest.
 _MOST = 300
+
+#: Trials that the meta-trained model has to find an improvement in.
+_PATIENCE = 8
 
 
 class Observations(NamedTuple):
@@ -97,3 +101,29 @@ def _thin(scored: list[tuple[FrozenTrial, float]]) -> list[tuple[FrozenTrial, fl
     latest = range(len(scored) - _MOST // 2, len(scored))
     kept = dict.fromkeys([*latest, *order])
     return [scored[i] for i in sorted(list(kept)[:_MOST])]
+
+
+def is_past_in_vain(trials: Sequence[FrozenTrial], direction: str) -> bool:
+    """Whether a model without a past has its turn, for the past's advice has brought nothing.
+
+    So it is where the meta-trained model planned eight trials or more, the latest one that a model
+    planned among them, and none was better than all before. It may be misled in a way that scores
+    do not tell: where nearly all of them are equal, they contradict no model.
+
+    Parameters
+    ----------
+    trials : sequence of FrozenTrial
+    direction : {"maximize", "minimize"}
+    """
+    sign = 1.0 if direction == "maximize" else -1.0
+    best, n_tried, latest = -math.inf, 0, None
+    for trial in (t for t in trials if t.state.is_finished()):
+        origin = trial.user_attrs.get(PREFIX + "origin")
+        score = -math.inf if trial.state != TrialState.COMPLETE else sign * trial.values[0]
+        if origin == "surrogate":
+            if score > best:
+                return False
+            n_tried += 1
+        latest = origin if origin in ("surrogate", "cold") else latest
+        best = max(best, score)
+    return n_tried >= _PATIENCE and latest == "surrogate"

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from metaest.tuning._acquisition import climb, log_expected_improvement, propose
 from metaest.tuning._configurations import Configurations, Rows
-from metaest.tuning._observations import Observations, observe
+from metaest.tuning._observations import Observations, is_past_in_vain, observe
 from metaest.tuning._portfolio import Candidates, evaluate_candidates, greedy_portfolio
 from metaest.tuning._posterior import Features, Posterior, Prior
 from metaest.tuning._record import PREFIX, SearchRecord
@@ -123,7 +123,8 @@ class Planner:
         if len(seen.rows) < (1 if sources else self._n_random):
             drawn = _draw_new(configurations, seen, rng)
             return Plan(configurations.write(drawn, 0), {"origin": "random"})
-        return self._from_model(sources, configurations, seen, rng)
+        is_vain = is_past_in_vain(trials, direction)
+        return self._from_model(sources, configurations, seen, is_vain, rng)
 
     def _find(
         self,
@@ -187,12 +188,13 @@ class Planner:
         sources: Sources | None,
         configurations: Configurations,
         seen: Observations,
+        is_vain: bool,
         rng: np.random.Generator,
     ) -> Plan:
         best = None if sources is None else evaluate_candidates(sources).rows
         others = None if best is None else configurations.bring_inside(best, self._defaults)
         proposed = propose(configurations, seen.rows, seen.scores, others, rng)
-        origin, posterior, surrogate = self._model(sources, configurations, seen)
+        origin, posterior, surrogate = self._model(sources, configurations, seen, is_vain)
 
         def merit(rows: Rows) -> np.ndarray:
             mean, std = posterior.predict(_features(surrogate, configurations, rows))
@@ -205,7 +207,11 @@ class Planner:
         return Plan(configurations.write(found, 0), {"origin": origin})
 
     def _model(
-        self, sources: Sources | None, configurations: Configurations, seen: Observations
+        self,
+        sources: Sources | None,
+        configurations: Configurations,
+        seen: Observations,
+        is_vain: bool,
     ) -> tuple[str, Posterior, Surrogate | None]:
         """Return the model that explains the scores best: the meta-trained or the cold one."""
         surrogate = None
@@ -218,7 +224,7 @@ class Planner:
         warm = self._fit("surrogate", surrogate, configurations, seen)
         if len(seen.rows) >= _SWITCH_FROM:
             cold = self._fit("cold", None, configurations, seen)
-            if cold.loss + _MARGIN < warm.loss:
+            if is_vain or cold.loss + _MARGIN < warm.loss:
                 return "cold", cold, None
         return "surrogate", warm, surrogate
 

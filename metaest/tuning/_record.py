@@ -20,6 +20,8 @@ PREFIX = "metaest:"
 FORMAT_VERSION = 1
 VERSION_KEY = PREFIX + "version"
 SPACE_KEY = PREFIX + "space"
+#: Optuna keeps infinity, and the largest float, which users return for "does not work", as values.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,19 @@ class SearchRecord:
 
     @property
     def complete_trials(self) -> list[FrozenTrial]:
-        """The trials that have a value."""
-        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        """The trials that have a value; an infinite or immense one marks a failed trial."""
+        return [trial for trial in self.trials if _has_value(trial)]
 
     @property
     def is_constant(self) -> bool:
         """Whether all values are the same, so that they rank nothing."""
         return len({trial.value for trial in self.complete_trials}) < 2
+
+
+def _has_value(trial: FrozenTrial) -> bool:
+    if trial.state != TrialState.COMPLETE or trial.value is None:
+        return False
+    return abs(trial.value) <= _LARGEST
 
 
 def attributes(record: SearchRecord) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from metaest.tuning._history import History
 from metaest.tuning._observations import known_space
 from metaest.tuning._planner import Plan, Planner
 from metaest.tuning._record import PREFIX, SearchRecord
+from metaest.tuning._storage import check_exists
 from metaest.tuning._trials import check_space
 
 
@@ -30,7 +32,8 @@ class MetaSampler(BaseSampler):
     Then a deep-kernel Gaussian process that was meta-trained on the past searches proposes the
     configuration of highest expected improvement. If the scores of the running search contradict
     what the past says, that is unlearned, and a Gaussian process that knows only the running
-    search takes over. Without a usable past, the search is a cold one.
+    search takes over; it has every other trial where eight or more of the former improved nothing.
+    Without a usable past, the search is a cold one.
 
     What a trial is from stands in its user attributes: ``metaest:origin`` is "portfolio",
     "surrogate" (meta-trained), "cold" (a model of this search alone) or "random";
@@ -245,7 +248,15 @@ class MetaSampler(BaseSampler):
 
 
 def read_history(history: Any) -> list[SearchRecord]:
-    """Return the searches of a history, or of what one can be opened from."""
+    """Return the searches of a history, or of what one can be opened from.
+
+    Raises
+    ------
+    HistoryError
+        If it cannot be read; a path that does not exist is a mistake, and no new file.
+    InvalidParameterError
+        If it is none.
+    """
     if history is None:
         return []
     if isinstance(history, History):
@@ -262,4 +273,6 @@ def read_history(history: Any) -> list[SearchRecord]:
             "history='embedded' says too little: MetaSampler does not know which model it tunes; "
             "give embedded_history(estimator), for example MetaSampler(embedded_history(SVC()))."
         )
+    if isinstance(history, (str, os.PathLike)):
+        check_exists(history)
     return History(history).tasks()

@@ -41,12 +41,14 @@ class MetaSearchCV(BaseSearchCV):
     space : dict, callable or None, default=None
         Name to Optuna distribution, ``scipy.stats`` uniform, loguniform or randint, or list of
         any values; or ``space(trial)`` that returns the parameters of an Optuna trial, for
-        conditional spaces. None: the shipped space of this kind of estimator.
+        conditional spaces; where it raises ``optuna.TrialPruned``, nothing is fitted, and the
+        trial counts as pruned. None: the shipped space of this kind of estimator.
     history : "embedded", History, path, URL or None, default="embedded"
         Past searches: those that metaest ships, your own (which this search then joins; while
         it has none of this space, the shipped ones are used), or None for a cold search.
     n_trials : int or None, default=50
-        In total, with those of a resumed study. None: until `timeout`.
+        In total, with those of a resumed study. None: until `timeout`. A finite space without
+        `sampler` ends, with a warning, when all its configurations were tried.
     timeout : float or None, default=None
         Seconds after which no trial begins; one is always finished.
     scoring, cv, refit, error_score, return_train_score
@@ -63,8 +65,8 @@ class MetaSearchCV(BaseSearchCV):
     storage : path, URL, optuna.storages.BaseStorage or None, default=None
         Where the study lives; None is memory.
     study_name : str or None, default=None
-        With `storage`, a study of that name is resumed if it is of the same search; what it has
-        finished counts. One process at a time may work on it.
+        With `storage`, a study of that name is resumed if it is of the same search, with the same
+        folds; what it has finished counts. One process at a time may work on it.
     task : str or None, default=None
         Name in the history, made unique by a number; by default `study_name` or one made of the
         data set's fingerprint.

@@ -24,7 +24,7 @@ from metaest.tuning._search_history import (
     record_search,
     records_of,
 )
-from metaest.tuning._search_identity import describe_search, metric_name
+from metaest.tuning._search_identity import describe_search, metric_name, warn_about_chance
 from metaest.tuning._search_loop import SearchLoop
 from metaest.tuning._search_report import WarmStartReport, make_report
 from metaest.tuning._search_results import Row, read_rows
@@ -134,11 +134,10 @@ def make_folds(search: Any, X: Any, y: Any, routed: Any, scorers: Any, context: 
 def run_search(search: Any, folds: Folds, params: dict[str, Any]) -> FoundTrials:
     """Open the study, run the trials that are still to run, and read all that are finished."""
     space = SearchSpace(_space_of(search), parameter_names(search.estimator))
-    study = _open(search, folds, space, params)
+    objective = _known_objective(search, folds.options["scorer"])
+    study = _open(search, folds, space, params, objective)
     n_before = count_finished(study)
-    scorer = folds.options["scorer"]
-    known = scorer._scorers if isinstance(scorer, MultimetricScorer) else 0.0
-    metric = metric_name(search.scoring, objective_key(search, known), search.estimator)
+    metric = metric_name(search.scoring, objective, search.estimator)
     source = open_source(search.history, search.estimator, metric, space.distributions, study)
     study.sampler = _sampler_for(search, folds, source, space, metric, n_before)
     loop = SearchLoop(
@@ -152,6 +151,8 @@ def run_search(search: Any, folds: Folds, params: dict[str, Any]) -> FoundTrials
         use_pruner=search.pruner is not None,
         callbacks=search.callbacks or (),
         show_progress=search.verbose > 0,
+        # The user's own sampler may have reasons to repeat a configuration.
+        stop_when_all_tried=search.sampler is None,
     )
     loop.run()
     rows = read_rows(study, space, loop.params)
@@ -185,7 +186,16 @@ def objective_key(search: Any, scores: Any) -> str | None:
     return search.refit if isinstance(search.refit, str) else next(iter(scores))
 
 
-def _open(search: Any, folds: Folds, space: SearchSpace, params: dict[str, Any]) -> optuna.Study:
+def _known_objective(search: Any, scorer: Any) -> str | None:
+    """Return the name of the metric to maximise, as far as it is known before the first fit."""
+    if callable(search.scoring):
+        return search.refit if isinstance(search.refit, str) else None
+    return objective_key(search, scorer._scorers if isinstance(scorer, MultimetricScorer) else 0.0)
+
+
+def _open(
+    search: Any, folds: Folds, space: SearchSpace, params: dict[str, Any], objective: str | None
+) -> optuna.Study:
     identity = None
     if search.storage is not None:
         identity = describe_search(
@@ -197,9 +207,13 @@ def _open(search: Any, folds: Folds, space: SearchSpace, params: dict[str, Any])
             scoring=search.scoring,
             space=space.signature,
             params=params,
+            objective=objective,
         )
     name = None if search.storage is None else search.study_name
-    return open_study(search.storage, name, search.pruner, identity)
+    study = open_study(search.storage, name, search.pruner, identity)
+    if name is not None:
+        warn_about_chance(search._checked_cv_orig, name)
+    return study
 
 
 def _space_of(search: Any) -> Any:

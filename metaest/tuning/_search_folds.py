@@ -114,11 +114,17 @@ def encode(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
+def is_counted(trial: FrozenTrial) -> bool:
+    """Whether a trial is finished and has its folds, be it none of them."""
+    known = trial.user_attrs
+    return trial.state.is_finished() and FOLDS_KEY in known and ABANDONED_KEY not in known
+
+
 def decode(trial: FrozenTrial) -> list[Outcome] | None:
     """Return the outcomes of a trial, or None if it has none of ours."""
-    stored = trial.user_attrs.get(FOLDS_KEY)
-    if stored is None or ABANDONED_KEY in trial.user_attrs or not trial.state.is_finished():
+    if not is_counted(trial):
         return None
+    stored = trial.user_attrs[FOLDS_KEY]
     return [
         {n: value if n == "fit_error" else _each(value, _from_json) for n, value in fold.items()}
         for fold in stored

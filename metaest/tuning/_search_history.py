@@ -28,7 +28,7 @@ from metaest.tuning._history import History
 from metaest.tuning._record import PREFIX, VERSION_KEY, SearchRecord
 from metaest.tuning._sampler import MetaSampler
 from metaest.tuning._search_identity import data_name
-from metaest.tuning._sources import are_compatible, has_most
+from metaest.tuning._sources import are_compatible, has_most, why_unusable
 from metaest.tuning._trials import merge_spaces
 from metaest.tuning._write import DuplicateSearchError, extend_record
 
@@ -81,7 +81,12 @@ def open_source(
             "you mean 'embedded'? A file of that name can be given as './" + history + "'."
         )
     own = history if isinstance(history, History) else History(history)
-    records = [record for record in own.tasks() if not _are_part(record.trials, study)]
+    direction = study.direction.name.lower()
+    records = [
+        record
+        for record in own.tasks()
+        if why_unusable(record, direction, metric) is None and not _are_part(record.trials, study)
+    ]
     shipped = _embedded(estimator, metric, own)
     usual = shipped.records[0].space if shipped.records else {}
     related = [record for record in records if has_most(record.space, space or usual)]

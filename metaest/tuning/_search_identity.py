@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import re
 from collections.abc import Collection, Mapping
@@ -10,12 +11,16 @@ from typing import Any
 import joblib
 import numpy as np
 
-from metaest._sklearn import name_of_score
-from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
+from metaest._sklearn import name_of_score, parts_of_score
+from metaest._warn import warn
+from metaest.exceptions import HistoryError, InvalidParameterError, SearchWarning, TaskError
 from metaest.meta_features._fingerprint import fingerprint
+from metaest.tuning._callables import code_of
 from metaest.tuning._record import PREFIX
 
 IDENTITY_KEY = PREFIX + "search"
+#: Parts that studies of older versions do not have.
+_LATER = ("refit metric", "scoring code", "folds")
 #: Parameters that do not change what is searched.
 _FREE = ("n_jobs", "verbose", "random_state", "memory", "warm_start", "verbose_feature_names_out")
 
@@ -31,12 +36,16 @@ def data_name(X: Any, y: Any) -> str:
 
 
 def metric_name(scoring: Any, objective: str | None, estimator: Any) -> str:
-    """Return the name of what a trial's value is."""
+    """Return the name of what a trial's value is; scores that differ must not share one."""
     if isinstance(scoring, Mapping) and objective in scoring:
-        scoring = scoring[objective]
-    elif objective is not None:
+        scoring, objective = scoring[objective], None
+    elif objective is not None and not callable(scoring):
         return objective
-    return name_of_score(scoring, estimator)
+    parts = [name_of_score(scoring, estimator)]
+    code = _code(scoring)
+    parts += [] if code is None else [code]
+    parts += [] if objective is None else [objective]
+    return ":".join(parts)
 
 
 def describe_search(
@@ -49,10 +58,12 @@ def describe_search(
     scoring: Any,
     space: Mapping[str, str],
     params: Mapping[str, Any],
+    objective: str | None = None,
 ) -> dict[str, Any]:
     """Describe a search as plain JSON; the same search has the same description.
 
-    Rows in another order, or in another container, are the same data set.
+    Rows in another order, or in another container, are the same data set; but where `cv` puts
+    them into other folds, the scores are not comparable.
     """
     fixed_splits = "CVIterable" in type(cv).__name__  # splits that were given as such
     given = {name: value for name, value in params.items() if value is not None}
@@ -63,6 +74,9 @@ def describe_search(
         "scoring": _scoring(scoring),
         "estimator": _estimator(estimator, space),
         "fit parameters": {name: str(joblib.hash(value)) for name, value in sorted(given.items())},
+        "refit metric": objective,
+        "scoring code": _codes(scoring),
+        "folds": str(joblib.hash([[np.asarray(rows) for rows in split] for split in splits])),
     }
 
 
@@ -82,8 +96,10 @@ def check_same_search(found: Any, expected: Mapping[str, Any], study_name: str) 
         )
     for part, mine in expected.items():
         stored = found.get(part)
-        if stored == mine:
+        if stored == mine or (part in _LATER and part not in found):
             continue
+        if part == "folds":
+            remedy = f"If cv shuffles, give it a random_state. {remedy}"
         if isinstance(stored, dict) and isinstance(mine, Mapping):
             names = [n for n in {**stored, **mine} if stored.get(n) != mine.get(n)]
             stored = {name: stored[name] for name in names if name in stored}
@@ -91,6 +107,17 @@ def check_same_search(found: Any, expected: Mapping[str, Any], study_name: str) 
         raise HistoryError(
             f"study {study_name!r} cannot be resumed: it was a search with another {part}. "
             f"There: {stored}; here: {mine}. {remedy}"
+        )
+
+
+def warn_about_chance(cv: Any, study_name: str) -> None:
+    """Warn, before the work is done, that a splitter will split otherwise in the next session."""
+    shuffles = getattr(cv, "shuffle", True) and hasattr(cv, "random_state")
+    if shuffles and cv.random_state is None:
+        warn(
+            f"cv={cv!r} shuffles without a random_state, so study {study_name!r} cannot be resumed "
+            "later: the scores would be of other folds. Give it a random_state.",
+            SearchWarning,
         )
 
 
@@ -114,6 +141,18 @@ def _scoring(scoring: Any) -> Any:
     if isinstance(scoring, (list, tuple)):
         return [_scoring(scorer) for scorer in scoring]
     return getattr(scoring, "__qualname__", None) or _text(scoring)
+
+
+def _codes(scoring: Any) -> dict[str, str]:
+    """Return the codes of the scorers that their names do not tell apart."""
+    scorers = scoring if isinstance(scoring, Mapping) else {"": scoring}
+    codes = {str(name): _code(own) for name, own in scorers.items()}
+    return {name: code for name, code in codes.items() if code is not None}
+
+
+def _code(scoring: Any) -> str | None:
+    function, others = parts_of_score(scoring)
+    return None if code_of(function) is None else code_of(functools.partial(function, **others))
 
 
 def _estimator(estimator: Any, searched: Collection[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -60,6 +61,8 @@ class SearchLoop:
     use_pruner : bool
     callbacks : iterable of callable
     show_progress : bool
+    stop_when_all_tried : bool
+        Stop, with a warning, when no configuration of a finite space is left.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class SearchLoop:
         use_pruner: bool,
         callbacks: Iterable[Callable[[optuna.Study, Any], None]],
         show_progress: bool,
+        stop_when_all_tried: bool,
     ) -> None:
         self._study = study
         self._space = space
@@ -86,6 +90,7 @@ class SearchLoop:
         self._use_pruner = use_pruner
         self._callbacks = list(callbacks)
         self._show_progress = show_progress
+        self._n_different = space.n_configurations if stop_when_all_tried else None
         self._stopped = False
         #: Parameters of the trials of this loop, by number, as they were set on the estimator.
         self.params: dict[int, dict[str, Any]] = {}
@@ -126,11 +131,27 @@ class SearchLoop:
             is_late = self._timeout is not None and time.perf_counter() - start >= self._timeout
             if is_late and n_done > 0:
                 break
-            left = None if self._n_trials is None else self._n_trials - n_done
-            n_batch = self._batch_size() if left is None else min(left, self._batch_size())
+            n_batch = int(min(self._batch_size(), self._n_left(n_done)))
+            if n_batch == 0:
+                break
             self._run_batch(parallel, n_batch)
             n_done += n_batch
             bar.update(n_batch)
+
+    def _n_left(self, n_done: int) -> float:
+        """Return how many trials are to come; 0, with a warning, if all would be repetitions."""
+        most = math.inf if self._n_trials is None else self._n_trials
+        if self._n_different is None or self._n_different >= most:
+            return most - n_done
+        left = self._n_different - self._space.count_tried(self._study)
+        if left <= 0:
+            asked = "until the timeout" if self._n_trials is None else f"of n_trials={most}"
+            warn(
+                f"the search ends after {n_done} trials, {asked}: the space has "
+                f"{self._n_different} configurations, and all were tried.",
+                SearchWarning,
+            )
+        return max(0, min(left, most - n_done))
 
     def _batch_size(self) -> int:
         n_workers = int(effective_n_jobs(self._n_jobs))
@@ -142,8 +163,8 @@ class SearchLoop:
             for _ in range(n_batch):
                 with no_experimental_warnings():
                     trial, params = self._space.ask(self._study)
-                runs.append(_Run(trial, params))
-                self.params[trial.number] = params
+                runs.append(_Run(trial, params or {}, is_pruned=params is None))
+                self.params[trial.number] = params or {}
             self._fit(parallel, runs)
             for run in runs:
                 self._tell(run)
@@ -178,7 +199,7 @@ class SearchLoop:
         return objective_of(outcomes, self._objective(scores_of(outcomes)))
 
     def _tell(self, run: _Run) -> None:
-        value = self._value(run.outcomes)
+        value = self._value(run.outcomes) if run.outcomes else math.nan
         run.trial.set_user_attr(FOLDS_KEY, encode(run.outcomes))
         with no_experimental_warnings():
             if run.is_pruned:

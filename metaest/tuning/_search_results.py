@@ -39,7 +39,10 @@ def read_rows(
         outcomes = decode(trial)
         if outcomes is not None:
             number = trial.number
-            params = known[number] if number in known else space.params_of(trial)
+            if number in known:
+                params = known[number]
+            else:  # without outcomes, the callable pruned it and gave none
+                params = space.params_of(trial) if outcomes else {}
             rows.append(Row(trial, params, outcomes))
     return rows
 
@@ -70,20 +73,21 @@ def format_results(search: Any, rows: list[Row], first_new: int) -> dict[str, An
     _check_failures(search, rows, first_new)
     n_splits = search.n_splits_
     flat = [dict(outcome) for row in rows for outcome in row.outcomes]
-    _fill_in(flat, search.error_score)
+    has_nan = _any_other_nan(flat)
+    has_gaps = _fill_in(flat, search.error_score, search.return_train_score)
     gap = _gap(flat[0])
     padded, start = [], 0
     for row in rows:
         n_run = len(row.outcomes)
         padded += flat[start : start + n_run] + [dict(gap) for _ in range(n_splits - n_run)]
         start += n_run
-    has_gaps = len(padded) > len(flat)
+    has_gaps = has_gaps or len(padded) > len(flat)
     with warnings.catch_warnings():
-        if has_gaps and not _any_other_nan(flat):
+        if has_gaps and not has_nan:
             warnings.filterwarnings("ignore", "One or more of the", UserWarning)
         results = search._format_results([row.params for row in rows], n_splits, padded)
     for index, row in enumerate(rows):
-        if row.is_pruned:
+        if row.is_pruned and row.outcomes:
             for name in ("fit_time", "score_time"):
                 times = [outcome[name] for outcome in row.outcomes]
                 results[f"mean_{name}"][index] = np.mean(times)
@@ -96,13 +100,13 @@ def _check_failures(search: Any, rows: list[Row], first_new: int) -> None:
         raise ValueError("No trial was finished, so there is nothing to choose from.")
     everything = [outcome for row in rows for outcome in row.outcomes]
     fresh = [outcome for row in rows[first_new:] for outcome in row.outcomes]
-    if all(outcome["fit_error"] is not None for outcome in everything):
+    if everything and all(outcome["fit_error"] is not None for outcome in everything):
         warn_or_raise_about_fit_failures(everything, search.error_score)
     # Some succeeded; if none of this session did, one of a former session stands for them.
-    good = next(outcome for outcome in everything if outcome["fit_error"] is None)
+    good = [outcome for outcome in everything if outcome["fit_error"] is None]
     failed = any(outcome["fit_error"] is not None for outcome in fresh)
     if failed and all(outcome["fit_error"] is not None for outcome in fresh):
-        fresh = [*fresh, good]
+        fresh = [*fresh, good[0]]
     if failed:
         warn_or_raise_about_fit_failures(fresh, search.error_score)
     if not any(row.trial.state == TrialState.COMPLETE for row in rows):
@@ -112,6 +116,11 @@ def _check_failures(search: Any, rows: list[Row], first_new: int) -> None:
 def _no_score(rows: list[Row]) -> str:
     errors = [o["fit_error"] for row in rows for o in row.outcomes if o["fit_error"] is not None]
     cause = f" The last error:\n{errors[-1]}" if errors else ""
+    if not any(row.outcomes for row in rows):
+        return (
+            f"space(trial) raised optuna.TrialPruned in all {len(rows)} trials, so none has a "
+            "score; let it return parameters more often, or give more n_trials."
+        )
     if all(row.is_pruned for row in rows):
         return "All the trials were pruned, so none has a score; use a milder pruner." + cause
     return (
@@ -120,22 +129,32 @@ def _no_score(rows: list[Row]) -> str:
     )
 
 
-def _fill_in(flat: list[Outcome], error_score: Any) -> None:
-    """Where scoring(...) returns a dict, a fold that failed has only a number so far."""
+def _fill_in(flat: list[Outcome], error_score: Any, with_train: bool) -> bool:
+    """Give all outcomes the same form; return whether any has no train scores that are wanted.
+
+    Where scoring(...) returns a dict, a fold that failed has only a number so far. Sessions of
+    one study may differ in return_train_score.
+    """
     for name in ("test_scores", "train_scores"):
         several = [outcome[name] for outcome in flat if isinstance(outcome.get(name), dict)]
         for outcome in flat:
-            if several and not isinstance(outcome[name], dict):
+            if several and name in outcome and not isinstance(outcome[name], dict):
                 outcome[name] = dict.fromkeys(several[0], error_score)
+    not_measured = [outcome for outcome in flat if "train_scores" not in outcome]
+    for outcome in not_measured if with_train else ():
+        outcome["train_scores"] = _empty(outcome["test_scores"])
+    for outcome in () if with_train else flat:
+        outcome.pop("train_scores", None)
+    return with_train and bool(not_measured)
 
 
 def _gap(model: Outcome) -> Outcome:
     """Return the outcome of a fold that was left out, in the form of one that ran."""
+    return {name: _empty(value) for name, value in model.items()} | {"fit_error": None}
 
-    def empty(value: Any) -> Any:
-        return dict.fromkeys(value, np.nan) if isinstance(value, dict) else np.nan
 
-    return {name: empty(value) for name, value in model.items()} | {"fit_error": None}
+def _empty(value: Any) -> Any:
+    return dict.fromkeys(value, np.nan) if isinstance(value, dict) else np.nan
 
 
 def _any_other_nan(flat: list[Outcome]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FixedTrial, FrozenTrial
 
 from metaest.exceptions import InvalidParameterError, did_you_mean
+from metaest.tuning._search_folds import is_counted
 from metaest.tuning._trials import check_choices
 
 _REMEDY = (
@@ -59,8 +61,10 @@ class SearchSpace:
                 f"{type(space).__name__}. For several dicts, write such a callable."
             )
 
-    def ask(self, study: optuna.Study) -> tuple[optuna.Trial, dict[str, Any]]:
+    def ask(self, study: optuna.Study) -> tuple[optuna.Trial, dict[str, Any] | None]:
         """Begin a trial; return it and the parameters to set on the estimator.
+
+        These are None if the callable raised ``optuna.TrialPruned``: nothing is to be fitted.
 
         Raises
         ------
@@ -76,6 +80,8 @@ class SearchSpace:
             if not isinstance(study._storage, InMemoryStorage):
                 check_choices(trial.distributions)
             return trial, params
+        except optuna.TrialPruned:
+            return trial, None
         except BaseException:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             raise
@@ -92,7 +98,7 @@ class SearchSpace:
             return self._restore(trial.params)
         try:
             return self._call(FixedTrial(trial.params, number=trial.number))
-        except ValueError as error:
+        except (ValueError, optuna.TrialPruned) as error:
             raise InvalidParameterError(
                 f"space(trial) does not lead to the parameters of the stored trial {trial.number} "
                 f"any more ({error}); resume with the callable that the search began with, or give "
@@ -111,6 +117,22 @@ class SearchSpace:
                 described["values"] = str(self._values[name])
             found[name] = json.dumps(described, sort_keys=True)
         return found
+
+    @property
+    def n_configurations(self) -> int | None:
+        """How many configurations there are; None if without end, or only the callable knows."""
+        if self.distributions is None:
+            return None
+        sizes = [_size(own) for own in self.distributions.values()]
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+    def count_tried(self, study: optuna.Study) -> int:
+        """Count the different configurations of a finite space that finished trials had."""
+        space = self.distributions or {}
+        done = [trial.params for trial in study.get_trials(deepcopy=False) if is_counted(trial)]
+        whole = [params for params in done if all(name in params for name in space)]
+        keys = {tuple(_index(own, p[name]) for name, own in space.items()) for p in whole}
+        return sum(None not in key for key in keys)
 
     def _convert(self, space: Mapping[Any, Any]) -> dict[str, BaseDistribution]:
         if not space:
@@ -203,6 +225,29 @@ def _from_list(name: str, values: Any) -> tuple[CategoricalDistribution, list[An
     if len(set(labels)) < len(labels) or _is_address("".join(labels)):
         return CategoricalDistribution(list(range(len(real)))), real
     return CategoricalDistribution(labels), real
+
+
+def _size(distribution: BaseDistribution) -> int | None:
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    if distribution.single():
+        return 1
+    if distribution.step is None:
+        return None
+    return round((distribution.high - distribution.low) / distribution.step) + 1
+
+
+def _index(distribution: BaseDistribution, value: Any) -> int | None:
+    """Return the place of a value among those of a finite distribution, or None if it has none."""
+    if isinstance(distribution, CategoricalDistribution):
+        return int(distribution.to_internal_repr(value))
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    place = (value - distribution.low) / (distribution.step or 1)
+    size = _size(distribution)
+    # Steps of floats are not exact; and what a user enqueued may lie outside.
+    inside = size is not None and abs(place - round(place)) < 1e-6 and 0 <= round(place) < size
+    return round(place) if inside else None
 
 
 def _is_address(text: str) -> bool:

@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from metaest.exceptions import HistoryError
-from metaest.tuning._search_folds import ABANDONED_KEY, FOLDS_KEY
+from metaest.tuning._search_folds import ABANDONED_KEY, is_counted
 from metaest.tuning._search_identity import IDENTITY_KEY, check_same_search
 from metaest.tuning._storage import open_storage, quiet_optuna, translated_errors, without_password
 
@@ -78,8 +78,9 @@ def _check(study: optuna.Study, identity: Mapping[str, Any] | None) -> None:
     finished = study.get_trials(deepcopy=False)
     if known is not None or any(trial.state != TrialState.WAITING for trial in finished):
         check_same_search(known, identity, study.study_name)
-    if known is None:
-        study.set_user_attr(IDENTITY_KEY, dict(identity))
+    complete = {**identity, **(known or {})}  # an older version stored less
+    if known != complete:
+        study.set_user_attr(IDENTITY_KEY, complete)
 
 
 def abandon_running(study: optuna.Study) -> None:
@@ -105,13 +106,8 @@ def copy_in_memory(study: optuna.Study) -> optuna.Study:
 
 
 def count_finished(study: optuna.Study) -> int:
-    """Count the trials that have fold scores: those that n_trials counts."""
-    return sum(
-        trial.state.is_finished()
-        and FOLDS_KEY in trial.user_attrs
-        and ABANDONED_KEY not in trial.user_attrs
-        for trial in study.get_trials(deepcopy=False)
-    )
+    """Count the trials that n_trials counts."""
+    return sum(is_counted(trial) for trial in study.get_trials(deepcopy=False))
 
 
 def make_seed(random_state: np.random.RandomState, n_finished: int) -> int:

@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy.engine
 import sqlalchemy.exc
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalFileSymlinkLock,
+)
 
-from metaest.exceptions import HistoryError
+from metaest.exceptions import HistoryError, did_you_mean
 
 #: Seconds that a writer waits for others; a bulk write of theirs takes less than one.
 SQLITE_TIMEOUT = 60
@@ -53,6 +58,31 @@ class BatchBackend(BaseJournalBackend):
             self._backend.append_logs(pending)
 
 
+class WholeLinesLock(JournalFileSymlinkLock):
+    """Refuses to write behind half a line, which would spoil what is written and the file."""
+
+    def acquire(self) -> bool:
+        is_acquired = super().acquire()
+        try:
+            self._check()
+        except BaseException:
+            self.release()
+            raise
+        return is_acquired
+
+    def _check(self) -> None:
+        path = Path(self._lock_target_file)
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            if size and file.read(1) != b"\n":
+                raise HistoryError(
+                    f"the last line of the history {str(path)!r} is cut off: a process ended while "
+                    "it wrote there. Remove the text after the last line break, and then add what "
+                    "was being written again."
+                )
+
+
 def open_storage(storage: Any) -> BaseStorage:
     """Open a path, a URL, an Optuna storage, or a new one in memory for None."""
     if storage is None:
@@ -72,7 +102,8 @@ def open_storage(storage: Any) -> BaseStorage:
         if not path.parent.is_dir():
             raise HistoryError(f"the folder of the history {text!r} does not exist; create it.")
         if path.suffix in (".journal", ".log"):
-            return JournalStorage(BatchBackend(JournalFileBackend(str(path))))
+            lock = WholeLinesLock(str(path))
+            return JournalStorage(BatchBackend(JournalFileBackend(str(path), lock)))
         if any(sign in text for sign in "?#"):
             raise HistoryError(f"the path {text!r} of a history may not have ? or # in it.")
         return _open_database(f"sqlite:///{path}")
@@ -97,6 +128,22 @@ def _open_database(url: str) -> RDBStorage:
                 raise
             time.sleep(random.random() * 0.2 * (attempt + 1))
     raise AssertionError("the loop returns or raises")
+
+
+def check_exists(storage: str | os.PathLike[str]) -> None:
+    """Raise HistoryError if a file that is to be read is not there: Optuna would make one."""
+    text = file = os.fspath(storage)
+    if "://" in text:
+        try:
+            url = sqlalchemy.engine.make_url(text)
+        except sqlalchemy.exc.ArgumentError:
+            return  # opening it says what is wrong
+        file = url.database or ":memory:"
+        if url.get_backend_name() != "sqlite" or file.startswith((":memory:", "file:")):
+            return
+    if not Path(file).expanduser().is_file():
+        hint = did_you_mean(text, ["embedded"])
+        raise HistoryError(f"there is no history {text!r}: no such file.{hint}")
 
 
 def without_password(name: str) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from optuna.distributions import BaseDistribution
 
 from metaest._checks import check_int, check_targets, find_kind
-from metaest.exceptions import HistoryError, TaskError, did_you_mean
+from metaest._table import Table
+from metaest.exceptions import HistoryError, TaskError
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._configurations import Space
 from metaest.tuning._description import describe_data
@@ -99,7 +98,7 @@ def suggest(
     check_direction(direction)
     wanted = None if space is None else check_space(space)
     if isinstance(history, str) and history == "embedded":
-        _check_classification(y)
+        _check_classification(X, y)
         metric = metric or "accuracy"
         found = _embedded(estimator, metric)
     else:
@@ -129,11 +128,11 @@ def _describe(X: Any, y: Any) -> tuple[dict[str, float] | None, str | None]:
         ) from error
 
 
-def _check_classification(y: Any) -> None:
+def _check_classification(X: Any, y: Any) -> None:
     """Raise an error if targets are none of a classification."""
-    if y is None:
-        return
-    labels = check_targets(y, len(y), "the data set")
+    if X is None or y is None:
+        return  # one without the other is refused later
+    labels = check_targets(y, Table(X, "the data set").n_rows, "the data set")
     n_rows, n_classes = len(labels), len(np.unique(labels))
     if n_classes == 1:
         raise TaskError(
@@ -174,11 +173,6 @@ def _name_of(estimator: Any) -> str | None:
 
 
 def _read(history: Any) -> list[SearchRecord]:
-    """Read a history; a path that does not exist is a mistake, and no new file."""
-    text = os.fspath(history) if isinstance(history, str | os.PathLike) else None
-    if text is not None and "://" not in text and not Path(text).expanduser().is_file():
-        hint = did_you_mean(text, ["embedded"])
-        raise HistoryError(f"there is no history {text!r}: no such file.{hint}")
     records = read_history(history)
     if not records:
         raise HistoryError(

@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 
 from metaest.exceptions import DatasetError, TaskError, did_you_mean, missing_dependency
 
+#: What stands for a missing value among numbers: what pandas knows as such, and the "?" of UCI.
+_GAPS = {"", "#N/A", "<NA>", "?", "N/A", "NA", "NULL", "NaN", "None", "-nan", "n/a", "nan", "null"}
+_TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+
 
 class TableFile(NamedTuple):
     """A table to classify.
@@ -24,16 +28,22 @@ class TableFile(NamedTuple):
     n_left_out: int
 
 
-def read_table(path: str, target: str, *, separator: str = ",") -> TableFile:
+def read_table(path: str, target: str, *, separator: str = ",", decimal: str = ".") -> TableFile:
     """Read a CSV file with a header, and part the target from the other columns.
+
+    Empty cells are missing. In a column that is else of numbers, or of "True" and "False", so are
+    "NA", "NaN", "null", "?" and their like; elsewhere these are texts, such as the name of a class.
 
     Parameters
     ----------
     path : str
+        In UTF-8.
     target : str
         Name of a column. Rows where it is missing are left out.
     separator : str, default=","
         One character.
+    decimal : str, default="."
+        What numbers have before their decimals.
 
     Returns
     -------
@@ -42,35 +52,75 @@ def read_table(path: str, target: str, *, separator: str = ",") -> TableFile:
     Raises
     ------
     DatasetError
-        If the file cannot be read.
+        If the file cannot be read, or a row has more fields than the header.
     TaskError
-        If it has no such column, no other column, or no row with a target.
+        If it has no such column or several, no other column, or no row with a target.
     MissingDependencyError
         If pandas is not installed.
+    """
+    table = _read_texts(path, separator)
+    header, table = table.iloc[0].tolist(), table.iloc[1:]
+    names = [name or f"Unnamed: {number}" for number, name in enumerate(header)]
+    if target not in names:
+        raise TaskError(_say_no_column(path, target, names, separator))
+    if names.count(target) > 1:
+        raise TaskError(
+            f"{path} has {names.count(target)} columns named {target!r}; rename all but the target."
+        )
+    position = names.index(target)
+    labels = _parse(table[position], decimal)
+    has_target = labels.notna()
+    if len(names) < 2:
+        raise TaskError(f"{path} has no column but the target {target!r}.")
+    if not has_target.any():
+        raise TaskError(f"{path} has no row with a value in the target column {target!r}.")
+    X = table.drop(columns=position).apply(_parse, decimal=decimal)[has_target]
+    X.columns = names[:position] + names[position + 1 :]
+    return TableFile(X, labels[has_target].to_numpy(), int((~has_target).sum()))
+
+
+def _read_texts(path: str, separator: str) -> Any:
+    """Return all cells as they stand in the file, the header as the first row.
+
+    pandas itself would take a first field too many for row labels, and names for gaps.
     """
     try:
         import pandas as pd
     except ImportError as error:
         raise missing_dependency("pandas", "frame", "metaest suggest") from error
+    options: dict[str, Any] = {"header": None, "dtype": object, "na_filter": False}
+    options |= {"skipinitialspace": True, "low_memory": False}
     try:
-        options: dict[str, Any] = {"skipinitialspace": True, "low_memory": False}
-        frame = pd.read_csv(Path(path).expanduser(), sep=separator, **options)
+        return pd.read_csv(Path(path).expanduser(), sep=separator, **options)
     except pd.errors.EmptyDataError as error:
         raise DatasetError(f"{path} is empty; it must have a header and rows.") from error
     except (OSError, ValueError) as error:  # of pandas' own errors, most are ValueErrors
-        raise DatasetError(f"{path} cannot be read as a CSV file: {_first_line(error)}") from error
-    names = [str(name) for name in frame.columns]
-    frame.columns = names
-    if target not in names:
-        raise TaskError(_say_no_column(path, target, names, separator))
-    has_target = frame[target].notna()
-    frame = frame[has_target]
-    if len(names) < 2:
-        raise TaskError(f"{path} has no column but the target {target!r}.")
-    if not len(frame):
-        raise TaskError(f"{path} has no row with a value in the target column {target!r}.")
-    n_left_out = int((~has_target).sum())
-    return TableFile(frame.drop(columns=target), frame[target].to_numpy(), n_left_out)
+        remedy = ""
+        if isinstance(error, UnicodeDecodeError):
+            remedy = ". Save it as UTF-8"
+        elif "fields in line" in str(error):
+            remedy = (
+                ". No row may have more fields than the header; put a field that has the "
+                f"separator {separator!r} in it in quotes, or give another with --separator"
+            )
+        reason = _first_line(error).rstrip(".")
+        raise DatasetError(f"{path} cannot be read as a CSV file: {reason}{remedy}") from error
+
+
+def _parse(cells: Any, decimal: str) -> Any:
+    """Return a column of texts as numbers or truth values if it has no others, with gaps."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(
+        cells if decimal == "." else cells.str.replace(decimal, ".", regex=False), errors="coerce"
+    )
+    others = cells[numbers.isna()]
+    known = others[~others.str.strip().isin(_GAPS)]
+    if not len(known) and len(others) < len(cells):
+        return numbers
+    if len(known) and known.isin(_TRUTHS).all() and len(others) == len(cells):
+        return known.map(_TRUTHS).astype(bool).reindex(cells.index)
+    return cells.mask(cells == "", None)
 
 
 def _say_no_column(path: str, target: str, names: list[str], separator: str) -> str:

@@ -71,7 +71,7 @@ def make_trials(
     HistoryError
         If lengths differ, a parameter is unknown, or a value is not in the space.
     """
-    rows = _rows(params)
+    rows = _rows(params, space)
     scores = _scores(values, task)
     if len(rows) != len(scores):
         raise HistoryError(
@@ -126,20 +126,31 @@ def merge_distributions(a: BaseDistribution, b: BaseDistribution) -> BaseDistrib
     return None
 
 
-def _rows(params: Any) -> list[dict[str, Any]]:
-    if hasattr(params, "columns") and hasattr(params, "iloc"):  # a gap is an inactive parameter
+def _rows(params: Any, space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
+    if hasattr(params, "columns") and hasattr(params, "iloc"):
         columns = [str(name) for name in params.columns]
         records = params.astype(object).to_numpy().tolist()
-        return [
-            {n: v for n, v in zip(columns, record, strict=True) if not is_missing(v)}
-            for record in records
-        ]
+        return [_filled(dict(zip(columns, record, strict=True)), space) for record in records]
     if isinstance(params, Sequence) and all(isinstance(row, Mapping) for row in params):
         return [dict(row) for row in params]
     raise HistoryError(
         "params must be a list of dicts that hold the active parameters only, or a pandas "
         f"DataFrame; got {type(params).__name__}."
     )
+
+
+def _filled(row: dict[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """Return a table's row without its gaps; they are the choice None, or inactive parameters."""
+    with_none = {
+        name
+        for name, own in space.items()
+        if isinstance(own, CategoricalDistribution) and None in own.choices
+    }
+    return {
+        name: None if is_missing(value) else value
+        for name, value in row.items()
+        if name in with_none or not is_missing(value)
+    }
 
 
 def _scores(values: Any, task: str) -> np.ndarray:

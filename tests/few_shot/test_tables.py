@@ -112,7 +112,7 @@ def test_infinity_is_refused_and_nan_is_not(iris) -> None:
     X = X.copy()
     X[3, 2] = np.nan
     clf = MetaFewShotClassifier().fit(X, y)
-    with pytest.raises(ValueError, match=r"infinity.*\n.*replace them by NaN"):
+    with pytest.raises(ValueError, match=r"infinity.*\n.*replace them by NaN, which this"):
         clf.predict(np.where(test_X > 5, np.inf, test_X))
     with pytest.raises(ValueError, match=r"NaN.*\n.*SimpleImputer"):
         MetaFewShotClassifier("protonet").fit(X, y)

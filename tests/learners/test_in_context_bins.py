@@ -10,6 +10,7 @@ from metaest.episodes import EpisodeBatch, Support
 from metaest.exceptions import UnsupportedTaskError
 from metaest.learners import _in_context_bins as bins
 from metaest.learners._in_context import InContextTransformer
+from metaest.learners._regression_companions import fit_regressors
 from metaest.testing._episodes import collate, make_episode
 from metaest.testing._runs import build, meta_gradient, predict
 
@@ -91,14 +92,29 @@ def test_logits_are_doubled(batch, module) -> None:
     torch.testing.assert_close(found, logits.softmax(-1))
 
 
-def test_shares_of_the_companions(batch) -> None:
-    def moments(companions: float) -> torch.Tensor:
-        learner = InContextTransformer(n_trees=8, companions=companions, **SMALL)
-        mean, log_variance = predict(learner, build(learner, "regression"), batch).unbind(-1)
-        return torch.stack([mean, log_variance.exp() + mean.square()])
+def moments(batch: EpisodeBatch, companions: float) -> torch.Tensor:
+    learner = InContextTransformer(n_trees=8, companions=companions, **SMALL)
+    mean, log_variance = predict(learner, build(learner, "regression"), batch).unbind(-1)
+    return torch.stack([mean, log_variance.exp() + mean.square()])
 
-    expected = 0.7 * moments(0.0) + 0.3 * moments(1.0)
-    torch.testing.assert_close(moments(0.3), expected, **EXACT)
+
+def test_shares_of_the_companions(batch) -> None:
+    expected = 0.7 * moments(batch, 0.0) + 0.3 * moments(batch, 1.0)
+    torch.testing.assert_close(moments(batch, 0.3), expected, **EXACT)
+
+
+def test_companions_that_explain_more_have_a_larger_share() -> None:
+    x = torch.randn(2, 40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.stack([x[0, :, 0] + x[0, :, 1], torch.cos(40 * x[1, :, 0])])  # a line, and noise
+    known = torch.ones_like(y, dtype=torch.bool)
+    parts = [whole[:, rows] for rows in (slice(30), slice(30, 40)) for whole in (x, y, known)]
+    batch = EpisodeBatch(*parts)
+    fitted = fit_regressors(batch.support, 8)
+    explained = fitted["trust"][:, 1]
+    assert explained[0] > 0.6 > 0.3 > explained[1]
+    share = explained.clamp(min=0.3)[:, None]
+    expected = (1 - share) * moments(batch, 0.0) + share * moments(batch, 1.0)
+    torch.testing.assert_close(moments(batch, 0.3), expected, **EXACT)
 
 
 @pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0]], ids=str)

@@ -1,8 +1,11 @@
 """The classical regressors beside the in-context network are scikit-learn's."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 from sklearn.linear_model import RidgeCV
@@ -54,7 +57,8 @@ def test_all_are_scikit_learns(data) -> None:
     moments = predict_trees(state, rows)[0].numpy()
     np.testing.assert_allclose(moments, np.stack([trees.mean(0), (trees**2).mean(0)], 1), atol=1e-7)
     within = y.min() - np.ptp(y) / 4, y.max() + np.ptp(y) / 4
-    expected = (linear.clip(*within) + trees.mean(0)) / 2
+    part = float(state["trust"][0, 0])
+    expected = part * linear.clip(*within) + (1 - part) * trees.mean(0)
     np.testing.assert_allclose(predict_regressors(state, x)[0, :, 0], expected, atol=1e-7)
 
 
@@ -65,6 +69,50 @@ def test_spread_of_the_regression_is_its_leave_one_out_error(data) -> None:
     penalty = RidgeCV(_PENALTIES).fit(scaled, y).alpha_
     left_out = cross_val_predict(RidgeCV([penalty]), scaled, y, cv=LeaveOneOut())
     np.testing.assert_allclose(state["ridge"][0, 2], np.mean((left_out - y) ** 2), rtol=1e-6)
+
+
+def test_parts_are_by_errors_in_rows_not_fitted_to(data) -> None:
+    X, y, *_ = data
+    part, explained = fit_regressors(support_of(X, y), 40)["trust"][0].tolist()
+    scaled = StandardScaler().fit_transform(X)
+    penalty = RidgeCV(_PENALTIES).fit(scaled, y).alpha_
+    linear = cross_val_predict(RidgeCV([penalty]), scaled, y, cv=LeaveOneOut())
+    linear = linear.clip(y.min() - np.ptp(y) / 4, y.max() + np.ptp(y) / 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        forest = RandomForestRegressor(20, random_state=0, oob_score=True).fit(scaled, y)
+    trees = forest.oob_prediction_
+    nearer = np.minimum(abs(linear - y), abs(trees - y))
+    weight = 1 / np.maximum(1, nearer / (3 * np.median(nearer)))
+    prior = 20 * np.average((linear - trees) ** 2, weights=weight)
+
+    def error(share: float) -> float:
+        residual = share * linear + (1 - share) * trees - y
+        return float(weight @ residual**2) + prior * (share - 0.5) ** 2
+
+    best = minimize_scalar(error, bounds=(0, 1), method="bounded", options={"xatol": 1e-9}).x
+    np.testing.assert_allclose(part, best, atol=1e-6)
+    wrong = np.sum((best * linear + (1 - best) * trees - y) ** 2) / y.var()
+    np.testing.assert_allclose(explained, max(0, 1 - (wrong + 10) / (len(y) + 10)), atol=1e-6)
+
+
+def test_the_better_one_counts_more() -> None:
+    """A line is the regression's, a step the forest's; both are all but exact."""
+    X = np.random.default_rng(0).uniform(-1, 1, (80, 2)).round(6)
+    line, step = X @ [2.0, 1.0], (X[:, 0] > 0.1) - (X[:, 1] > 0.3).astype(float)
+    found = [fit_regressors(support_of(X, y), 40)["trust"][0].tolist() for y in (line, step)]
+    (of_line, explained), (of_step, _) = found
+    assert of_line == pytest.approx((80 + 20 / 2) / 100, abs=0.01)
+    assert of_step < 0.3
+    assert explained > 0.8
+
+
+@pytest.mark.parametrize("n_trees", [1, 2])
+def test_without_trees_that_leave_out_rows(n_trees: int, data) -> None:
+    X, y, *_ = data
+    part, explained = fit_regressors(support_of(X, y), n_trees)["trust"][0].tolist()
+    assert 0 <= part <= 1
+    assert (part, explained) == (0.5, 0.0) if n_trees == 1 else 0 <= explained < 1
 
 
 def test_tasks_together_equal_tasks_alone(data) -> None:

@@ -437,8 +437,9 @@ def test_generators_are_read_once(fitted: DatasetEncoder) -> None:
         ([numbers(20, 2, 2), (np.empty((0, 3)), [])], "data set 1 has 0 rows"),
         ([numbers(20, 2, 2), (np.ones((3, 1)), [0, 1])], "data set 1 differ in length"),
         ([numbers(20, 2, 2), (np.ones((3, 1)), [0, 1, None])], "y of data set 1 has 1 missing"),
+        ([numbers(20, 2, 2), (np.ones((2, 3)) * 1j, [0, 1])], "data set 1 has complex numbers"),
     ],
-    ids=["empty", "one", "no-list", "no-rows", "length", "missing-y"],
+    ids=["empty", "one", "no-list", "no-rows", "length", "missing-y", "complex"],
 )
 def test_bad_data_sets(datasets: Any, message: str) -> None:
     with pytest.raises(TaskError, match=message):

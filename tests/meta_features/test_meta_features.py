@@ -168,8 +168,14 @@ def test_scaling_is_learnt_in_fit() -> None:
         ([(np.zeros((2, 2)), [0, 1, 1])], "differ in length"),
         ([(np.zeros((2, 2)), [0.5, np.nan])], "missing values"),
         ([([[1, 2], [3]], [0, 1])], "X of data set 0"),
+        ([(np.zeros((2, 3)) + 1j, [0, 1])], "complex"),
+        ([([[1, 2j], [3, 4]], [0, 1])], "complex"),
+        ([(pd.DataFrame({"a": [1, 2j]}), [0, 1])], "complex"),
     ],
-    ids=["none", "no-pair", "no-rows", "lengths", "gap", "ragged"],
+    ids=[
+        *["none", "no-pair", "no-rows", "lengths", "gap", "ragged"],
+        *["complex", "complex-list", "complex-frame"],
+    ],
 )
 def test_bad_input(datasets: list[Any], match: str) -> None:
     with pytest.raises(TaskError, match=match):

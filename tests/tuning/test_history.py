@@ -190,6 +190,26 @@ def test_of_tables_a_missing_value_is_a_failed_trial() -> None:
         history.add_trials("two", PARAMS, np.ones((3, 1)), space=SPACE)
 
 
+def test_of_tables_an_empty_cell_is_the_choice_none_where_there_is_one() -> None:
+    space = {
+        "C": FloatDistribution(1e-2, 1e2, log=True),
+        "degree": IntDistribution(1, 5),
+        "class_weight": CategoricalDistribution([None, "balanced"]),
+    }
+    params = [{"C": 1.0, "class_weight": None, "degree": 2}, {"C": 2.0, "class_weight": "balanced"}]
+    first, second = History(), History()
+    first.add_trials("one", params, [0.9, 0.5], space=space)
+    table = first.to_frame()
+    read = table.filter(like="params_").rename(columns=lambda name: name.removeprefix("params_"))
+    second.add_trials("one", read, table["value"], space=space)
+    assert [trial.params for trial in second.tasks()[0].trials] == params
+    second.add_openml(read.assign(task_id=3, value=table["value"]), space=space)
+    assert [trial.params for trial in second.tasks()[1].trials] == params
+    without = [{"C": 1.0}]  # a dict says that it was not active
+    second.add_trials("two", without, [0.1], space=space)
+    assert [trial.params for trial in second.tasks()[2].trials] == without
+
+
 def test_of_tables_a_cell_may_hold_anything() -> None:
     params = pd.DataFrame({"C": [1.0, None]}, dtype=object)
     params.at[1, "C"] = np.array([1.0, np.nan])
@@ -329,6 +349,21 @@ def test_a_corrupt_file_is_a_clear_error(file: str, tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="is corrupt, or no Optuna storage"):
         History(path)
     assert path.read_bytes().startswith(b"this is no history")
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_behind_half_a_line_of_a_journal_nothing_is_written(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "history.journal"
+    History(path).add_trials("one", PARAMS, [1, 2, 3], space=SPACE)
+    half = path.read_bytes()[:-cut]
+    path.write_bytes(half)
+    with pytest.raises(HistoryError, match=r"is cut off.*Remove the text after the last line"):
+        History(path).add_trials("two", PARAMS, [1, 2, 3], space=SPACE)
+    assert path.read_bytes() == half
+    assert list(tmp_path.iterdir()) == [path]  # no lock is left
+    path.write_bytes(half[: half.rindex(b"\n") + 1])
+    History(path).add_trials("two", PARAMS, [1, 2, 3], space=SPACE)
+    assert [record.task for record in History(path).tasks()] == ["two"]
 
 
 def test_a_locked_file_is_a_clear_error(tmp_path: Path) -> None:

@@ -261,3 +261,32 @@ def test_a_search_of_something_else_leaves_the_shipped_ones() -> None:
     history.add_trials("late", [{"C": 1.0}], [1.0], space=part)
     both = open_source(history, SVC(), "accuracy", None, study)
     assert both.name == "in memory and embedded"
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        ([0.9, 0.5], {"metric": "f1_macro"}),
+        ([0.9, 0.5], {"direction": "minimize"}),
+        ([0.9, 0.9], {}),
+        ([np.inf, np.inf], {}),
+    ],
+    ids=["metric", "direction", "constant", "infinite"],
+)
+def test_a_search_of_no_use_leaves_the_shipped_ones(
+    values: list[float], options: dict[str, Any]
+) -> None:
+    study = optuna.create_study(direction=options.get("direction", "maximize"))
+    for value in values:
+        study.tell(study.ask(SPACE), value)
+    history = History()
+    history.add_study(study, metric=options.get("metric"))
+    new = optuna.create_study(direction="maximize")
+    source = open_source(history, SVC(), "accuracy", SPACE, new)
+    assert source.name == "embedded"
+    assert source.records == open_source("embedded", SVC(), "accuracy", SPACE, new).records
+    assert source.own is history
+    # Those that are of use are alone in the count.
+    history.add_trials("good", [{"C": 0.1}, {"C": 1.0}], [0.1, 0.2], space=SPACE)
+    source = open_source(history, SVC(), "accuracy", SPACE, new)
+    assert [record.task for record in source.records] == ["good"]

@@ -23,15 +23,16 @@ from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold
+from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 
-from metaest.exceptions import HistoryError, InvalidParameterError
+from metaest.exceptions import HistoryError, InvalidParameterError, SearchWarning
 from metaest.tuning import MetaSearchCV
-from metaest.tuning._search_identity import describe_search
+from metaest.tuning._search_identity import IDENTITY_KEY, describe_search
 from metaest.tuning._storage import open_storage
 
 X, Y = load_iris(return_X_y=True)
@@ -119,6 +120,22 @@ def test_results_are_read_back_wholly(file: str, tmp_path: Path) -> None:
     assert more.n_trials_ == 6
 
 
+@pytest.mark.parametrize("scoring", [None, ["accuracy", "f1_macro"]], ids=["one", "several"])
+@pytest.mark.parametrize("first", [True, False])
+def test_sessions_may_differ_in_the_train_scores(first: bool, scoring: Any, tmp_path: Path) -> None:
+    name = "accuracy" if scoring else "score"
+    options: dict[str, Any] = {"scoring": scoring, "refit": name if scoring else True}
+    for n_trials, wanted in ((2, first), (4, not first), (5, True)):
+        options |= {"n_trials": n_trials, "return_train_score": wanted}
+        search = make_search(tmp_path / "study.db", **options).fit(X, Y)
+        assert search.n_trials_ == n_trials
+        assert np.isfinite(search.cv_results_[f"mean_test_{name}"]).all()
+        assert any("train" in column for column in search.cv_results_) == wanted
+    measured = [first] * 2 + [not first] * 2 + [True]
+    for column in (f"mean_train_{name}", f"split2_train_{name}"):
+        assert np.isfinite(search.cv_results_[column]).tolist() == measured
+
+
 def test_objects_conditions_and_failures_are_read_back(tmp_path: Path) -> None:
     def space(trial: Any) -> dict[str, Any]:
         kernel = trial.suggest_categorical("kernel", ["linear", "wrong", "poly"])
@@ -176,6 +193,88 @@ def test_another_search_is_refused(change: dict[str, Any], message: str, tmp_pat
         make_search(path, **change).fit(*data, **weight)
     search = make_search(path, SVC(random_state=3, verbose=False), n_trials=5, n_jobs=1)
     assert search.fit(X.tolist(), list(Y)).n_trials_ == 5
+
+
+def two_scores(estimator: Any, X: Any, y: Any) -> dict[str, float]:
+    return {"gain": float(estimator.score(X, y)), "cost": 0.5}
+
+
+SEVERAL = ["accuracy", "neg_log_loss"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (
+            {"scoring": SEVERAL, "refit": "accuracy"},
+            {"scoring": SEVERAL, "refit": "neg_log_loss"},
+            "refit metric. There: accuracy; here: neg_log_loss",
+        ),
+        (
+            {"scoring": two_scores, "refit": "gain"},
+            {"scoring": two_scores, "refit": "cost"},
+            "refit metric. There: gain; here: cost",
+        ),
+        (
+            {"scoring": lambda e, X, y: 0.5},
+            {"scoring": lambda e, X, y: 0.25},
+            "scoring code",
+        ),
+        (
+            {"scoring": {"a": make_scorer(lambda y, z: 0.5)}, "refit": "a"},
+            {"scoring": {"a": make_scorer(lambda y, z: 0.25)}, "refit": "a"},
+            "scoring code. There: {'a': ",
+        ),
+        (
+            {"scoring": make_scorer(fbeta_score, beta=1, average="macro")},
+            {"scoring": make_scorer(fbeta_score, beta=2, average="macro")},
+            "scoring.*beta=1.*beta=2",
+        ),
+    ],
+    ids=["refit", "refit of a callable", "lambda", "lambda in a dict", "beta"],
+)
+def test_scores_that_cannot_be_compared_are_refused(
+    one: dict[str, Any], other: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path, space = tmp_path / "study.db", {"C": SPACE["C"]}
+    model = LogisticRegression(max_iter=1000)
+    options: dict[str, Any] = {"space": space, "return_train_score": False}
+    make_search(path, model, n_trials=2, **options, **one).fit(X, Y)
+    assert make_search(path, model, n_trials=3, **options, **one).fit(X, Y).n_trials_ == 3
+    with pytest.raises(HistoryError, match=f"(?s)with another {message}"):
+        make_search(path, model, **options, **other).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "cv", [KFold(3, shuffle=True), ShuffleSplit(3)], ids=lambda cv: type(cv).__name__
+)
+def test_other_folds_are_refused(cv: Any, tmp_path: Path) -> None:
+    search = make_search(tmp_path / "study.db", n_trials=2, cv=cv)
+    with pytest.warns(SearchWarning, match="shuffles without a random_state, so study 'iris'"):
+        search.fit(X, Y)
+    with pytest.raises(HistoryError, match=r"(?s)another folds.*If cv shuffles, give it a random"):
+        search.fit(X, Y)
+    make_search(tmp_path / "study.db", n_trials=2, cv=cv, study_name=None).fit(X, Y)
+
+
+@pytest.mark.parametrize("seed", [0, np.random.RandomState(0)], ids=["int", "RandomState"])
+def test_a_splitter_with_a_seed_is_the_same_again(seed: Any, tmp_path: Path) -> None:
+    for n_trials in (2, 3):
+        cv = KFold(3, shuffle=True, random_state=copy.deepcopy(seed))
+        search = make_search(tmp_path / "study.db", n_trials=n_trials, cv=cv).fit(X, Y)
+        assert search.n_trials_ == n_trials
+
+
+def test_a_study_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "study.db")
+    make_search(storage, n_trials=2).fit(X, Y)
+    study = optuna.load_study(study_name="iris", storage=storage)
+    whole = study.user_attrs[IDENTITY_KEY]
+    new = {"refit metric", "scoring code", "folds"}
+    study.set_user_attr(IDENTITY_KEY, {k: v for k, v in whole.items() if k not in new})
+    assert make_search(storage, n_trials=3).fit(X, Y).n_trials_ == 3
+    again = optuna.load_study(study_name="iris", storage=storage)
+    assert again.user_attrs[IDENTITY_KEY] == whole  # from now on, they are compared
 
 
 def pipeline(columns: Any, kind: Any = StandardScaler) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sklearn.datasets import load_diabetes, load_wine, make_classification
@@ -16,7 +17,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
-from metaest.tuning import History, Suggestion, default_space, embedded_history, suggest
+from metaest.tuning import (
+    History,
+    MetaSampler,
+    Suggestion,
+    default_space,
+    embedded_history,
+    suggest,
+)
 from metaest.tuning._embedded import METRICS, MODELS
 from metaest.tuning._suggestion import format_suggestions
 
@@ -137,6 +145,35 @@ def test_lower_is_better_where_it_is_minimized() -> None:
     with pytest.raises(HistoryError, match="3 with another direction"):
         suggest(history)
     assert suggest(history, direction="minimize")[0].params == {"x": 2.0, "k": 5}
+
+
+@pytest.mark.parametrize("failed", [np.inf, -np.inf, np.finfo(float).max, -1e300])
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_what_optuna_keeps_as_an_infinite_value_has_failed(failed: float, direction: str) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        return failed if x > 0.8 else (1 if direction == "minimize" else -1) * (x - 0.3) ** 2
+
+    history = History()
+    for seed in range(3):
+        study = optuna.create_study(
+            study_name=str(seed),
+            direction=direction,
+            sampler=optuna.samplers.RandomSampler(seed=seed),
+        )
+        study.optimize(objective, n_trials=20)
+        history.add_study(study)
+    records = history.tasks()
+    assert len(records[0].trials) == 20 > len(records[0].complete_trials) > 10
+    options: dict[str, Any] = {"direction": direction}
+    assert all(0.2 < found.params["x"] < 0.5 for found in suggest(history, **options))
+    study = optuna.create_study(direction=direction, sampler=MetaSampler(history, seed=0))
+    study.optimize(objective, n_trials=5)
+    assert [t.user_attrs["metaest:origin"] for t in study.trials[:4]] == [
+        *["portfolio"] * 3,
+        "surrogate",
+    ]
+    assert all(0.2 < trial.params["x"] < 0.5 for trial in study.trials[:3])
 
 
 def test_metrics_are_not_mixed() -> None:
@@ -260,6 +297,7 @@ def test_another_shipped_metric() -> None:
         (lambda **_: (np.ones((9, 2)), np.linspace(0.5, 1, 9)), {}, TaskError, "of a regression"),
         (lambda **_: (np.ones((9, 2)), [1, 2, None] * 3), {}, TaskError, "missing"),
         (lambda **_: (np.ones((9, 2)), [1, 2]), {}, TaskError, "length"),
+        (lambda **_: (np.ones((9, 2)), [1, 1]), {}, TaskError, "9 rows, 2 targets"),
         (lambda **_: (np.ones((0, 2)), []), {}, TaskError, "empty|no rows|at least"),
         (lambda **_: (None, [1, 2]), {}, InvalidParameterError, "both, or neither"),
         (load_wine, {"n": 0}, InvalidParameterError, "n must be an int >= 1, got 0"),
@@ -282,9 +320,13 @@ def test_what_it_refuses(
 
 def test_a_history_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("embeded", "no.db", tmp_path / "no.db"):
+    urls = ("sqlite:///no.db", f"sqlite+pysqlite:///{tmp_path}/no.db?timeout=3")
+    for name in ("embeded", "no.db", tmp_path / "no.db", "no.journal", *urls):
         with pytest.raises(HistoryError, match="no such file"):
             suggest(name)
+        with pytest.raises(HistoryError, match="no such file"):
+            MetaSampler(name).read_records()
+    assert MetaSampler("sqlite://").read_records() == []  # in memory
     with pytest.raises(HistoryError, match="Did you mean 'embedded'"):
         suggest("embeded")
     assert list(tmp_path.iterdir()) == []
