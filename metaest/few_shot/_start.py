@@ -21,7 +21,7 @@ from metaest.training import MetaState, seeded_state
 from metaest.training._rows import is_plain
 
 #: What "auto" stands for once there are tasks of numbers to meta-train on.
-_META_TRAINED = {"classification": "protonet", "regression": "maml"}
+_META_TRAINED = {"classification": "protonet", "regression": "deep_kernel_gp"}
 
 
 def choose_learner(estimator: Any, X: Any = None, *, tasks: TaskSet | None = None) -> Learner:

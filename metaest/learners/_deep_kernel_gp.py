@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from metaest._sklearn import StrOptions
 from metaest._torch import local_seed
 from metaest.episodes import EpisodeBatch, Support
+from metaest.exceptions import UnsupportedTaskError
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import POSITIVE, SIZE
 from metaest.learners._execute import encode
@@ -20,6 +21,9 @@ from metaest.nets import NetSpec
 
 #: Added to the learned noise, so that equal rows never make a kernel singular.
 _JITTER = 1e-5
+
+#: Ten thousand rows take half a minute and 4 GB.
+_MOST_ROWS = 10_000
 
 
 class DeepKernelGP(Learner):
@@ -101,6 +105,13 @@ class DeepKernelGP(Learner):
         module.log_noise = nn.Parameter(torch.tensor(math.log(self.noise)))
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
+        n_rows = int(support.mask.sum(1).max())
+        if n_rows > _MOST_ROWS:
+            raise UnsupportedTaskError(
+                f"learner='deep_kernel_gp' takes at most {_MOST_ROWS} labelled rows, for it keeps "
+                f"all pairs; got {n_rows}. Fit on a sample of the rows, or use learner='maml', or an "
+                "estimator for large data such as HistGradientBoostingRegressor."
+            )
         parts = self.parts(module, support.x)
         fit = self._fit(module, parts, support.y, support.mask)
         return {

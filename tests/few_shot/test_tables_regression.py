@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from metaest import MetaFewShotRegressor
 from metaest.exceptions import TaskError
-from metaest.learners import MAML, InContextTransformer
+from metaest.learners import DeepKernelGP, InContextTransformer
 from metaest.tasks import TaskSet
 from metaest.testing import toy_tasks
 
@@ -151,7 +151,7 @@ def test_what_was_meta_trained_is_not_the_default() -> None:
     tasks = TaskSet.from_datasets(toy_tasks("regression", 8, seed=0))
     reg = MetaFewShotRegressor(n_episodes=4, meta_batch_size=2, random_state=0).fit_meta(tasks)
     X, y = toy_tasks("regression", 1, seed=1)[0]
-    assert isinstance(reg.fit(X, y).learner_, MAML)
+    assert isinstance(reg.fit(X, y).learner_, DeepKernelGP)
 
 
 def test_meta_training_goes_on_from_the_shipped_weights() -> None:

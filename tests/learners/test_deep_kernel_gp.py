@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from metaest import MetaFewShotRegressor
 from metaest.datasets import make_sinusoid_tasks
-from metaest.exceptions import InvalidParameterError, TaskError
+from metaest.exceptions import InvalidParameterError, TaskError, UnsupportedTaskError
 from metaest.learners import DeepKernelGP, LearnerNet, _deep_kernel_gp, _gp
 from metaest.learners._deep_kernel_gp import _JITTER
 from metaest.learners._gp import Fit, fit_gp, matern
@@ -415,3 +415,9 @@ def test_absurd_rows_are_told_of() -> None:
     X = np.r_[np.linspace(-3, 3, 20), np.linspace(-3, 3, 20) * 1e12][:, None]
     with pytest.raises(TaskError, match=r"not finite.*far from those that the network"):
         clone(_meta_trained()).fit(X, np.tile(np.sin(X[:20, 0]), 2))
+
+
+def test_too_many_rows_are_refused_before_memory_is() -> None:
+    X = np.zeros((10_001, 2))
+    with pytest.raises(UnsupportedTaskError, match=r"at most 10000 labelled rows.*got 10001"):
+        MetaFewShotRegressor("deep_kernel_gp", random_state=0).fit(X, X[:, 0])
