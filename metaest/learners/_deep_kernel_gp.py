@@ -109,8 +109,8 @@ class DeepKernelGP(Learner):
         if n_rows > _MOST_ROWS:
             raise UnsupportedTaskError(
                 f"learner='deep_kernel_gp' takes at most {_MOST_ROWS} labelled rows, for it keeps "
-                f"all pairs; got {n_rows}. Fit on a sample of the rows, or use learner='maml', or an "
-                "estimator for large data such as HistGradientBoostingRegressor."
+                f"all pairs; got {n_rows}. Fit on a sample of the rows, or use learner='maml', or "
+                "an estimator for large data such as HistGradientBoostingRegressor."
             )
         parts = self.parts(module, support.x)
         fit = self._fit(module, parts, support.y, support.mask)
