@@ -13,6 +13,10 @@ from metaest.learners._base import State
 #: Values beyond are as large as this, so that their squares are finite.
 LARGEST = 1e100
 
+#: Indicators of a column at most; an identifier would have one for each row. The other categories,
+#: the rarest, have none.
+_MOST_LEVELS = 300
+
 
 class Terms(NamedTuple):
     """The inputs of a linear model: a scaled column each, or "column is this value"."""
@@ -29,12 +33,14 @@ def linear_tables(terms: Terms, weight: np.ndarray, bias: np.ndarray) -> dict[st
 
 
 def choose_terms(X: np.ndarray, categorical: np.ndarray) -> Terms:
-    """Scale each column of numbers that varies; make an indicator of each category."""
+    """Scale each column of numbers that varies; make an indicator of each frequent category."""
     # Never empty: the first is an indicator of a value that no column has.
     column, center, scale = [0], [10 * LARGEST], [0.0]
     for j in range(X.shape[1]):
-        levels = np.unique(X[:, j])
+        levels, counts = np.unique(X[:, j], return_counts=True)
         if categorical[j]:
+            if len(levels) > _MOST_LEVELS:
+                levels = levels[np.argsort(-counts, kind="stable")[:_MOST_LEVELS]]
             column += [j] * len(levels)
             center += levels.tolist()
             scale += [0.0] * len(levels)

@@ -20,6 +20,7 @@ from metaest.learners._companions import (
     fit_companions,
     predict_companions,
 )
+from metaest.learners._linear import choose_terms
 from metaest.learners._trees import predict_trees
 
 
@@ -167,3 +168,12 @@ def test_huge_values_are_no_error() -> None:
     X = np.array([[0.0, 1e300], [1.0, -1e300], [2.0, 1e12], [3.0, 0.0]])
     state = fit_companions(support_of(X, np.array([0, 1, 0, 1])), 5)
     assert predict_companions(state, torch.from_numpy(X).unsqueeze(0)).mean.isfinite().all()
+
+
+def test_of_very_many_categories_the_frequent_have_indicators() -> None:
+    codes = np.concatenate([np.arange(400), np.arange(50, 60), [70.0]])
+    terms = choose_terms(codes[:, None], np.array([True]))
+    assert len(terms.column) == 1 + 300
+    assert {*range(50, 60), 70} <= set(terms.center.tolist())
+    few = choose_terms(codes[:300, None], np.array([True]))
+    assert few.center[1:].tolist() == list(range(300))
