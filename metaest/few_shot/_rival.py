@@ -16,6 +16,9 @@ from metaest.training._held_out import draw_held_out, score_held_out
 #: The pretrained network's time grows with the square of the columns.
 _MOST_COLUMNS = 100
 
+#: And with that of the labelled rows.
+_MOST_ROWS = 1000
+
 
 def better_of(
     trained: MetaState,
@@ -27,8 +30,9 @@ def better_of(
     """Return what was meta-trained, or the pretrained network if it does better without.
 
     They are compared where the user left the choice to us (learner="auto") and both can be had:
-    on new episodes of the held-out tasks, in tables of at most 100 columns. The last row of the
-    history has both scores ("held_out" and "held_out_pretrained").
+    on new episodes of the held-out tasks, in tables of at most 100 columns and with at most 1,000
+    support rows. The last row of the history has both scores ("held_out" and
+    "held_out_pretrained").
 
     Parameters
     ----------
@@ -46,8 +50,10 @@ def better_of(
     rival = pretrained_state(InContextTransformer(), spec.input_shape, estimator._kind)
     if rival is None or spec.input_shape[0] > _MOST_COLUMNS:
         return trained
-    device = resolve_device(estimator.device)
     batches = draw_held_out(held_out, dict(shape), 0, seed + 2)
+    if max(batch.support_x.shape[1] for batch in batches) > _MOST_ROWS:
+        return trained
+    device = resolve_device(estimator.device)
     scores = [score_held_out(state, batches, device) for state in (trained, rival)]
     facts = dict(zip(("held_out", "held_out_pretrained"), scores, strict=True))
     history = [*trained.history[:-1], {**(trained.history[-1:] or [{}])[0], **facts}]

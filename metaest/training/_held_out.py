@@ -18,7 +18,9 @@ from metaest.training._state import MetaState
 
 #: A prediction that is farther off, in variances of an episode's targets, is no worse than this.
 _WORST = 10.0
-_TINY = 1e-12
+
+#: Variance of equal numbers in single precision, as a part of their square, and whatever the unit.
+_ROUNDING = 1e-14
 
 
 def draw_held_out(
@@ -81,8 +83,13 @@ def score_held_out(state: MetaState, batches: list[EpisodeBatch], device: torch.
 
 
 def _relative_error(predicted: Tensor, batch: EpisodeBatch) -> Tensor:
-    """Mean squared error of each task, in variances of its targets: (B,)."""
+    """Mean squared error of each task, in variances of its targets: (B,).
+
+    1 where these are equal, or there is one: such a task tells nothing.
+    """
     y, mask = batch.query_y.double(), batch.query_mask
     spread = masked_mean((y - masked_mean(y, mask)[:, None]).square(), mask)
     error = masked_mean((predicted - y).square(), mask)
-    return (error / (spread + _TINY)).nan_to_num(_WORST).clamp(max=_WORST)
+    varies = spread > _ROUNDING * masked_mean(y.square(), mask)
+    relative = torch.where(varies, error / torch.where(varies, spread, 1), 1)
+    return relative.masked_fill(~error.isfinite(), _WORST).clamp(max=_WORST)

@@ -9,10 +9,11 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, r2_score
 
 from metaest import MetaFewShotClassifier, MetaFewShotRegressor
+from metaest.episodes import EpisodeBatch
 from metaest.few_shot import _rival
 from metaest.learners import InContextTransformer, ProtoNet
 from metaest.tasks import as_task_set
-from metaest.training._held_out import draw_held_out, score_held_out
+from metaest.training._held_out import _relative_error, draw_held_out, score_held_out
 
 ESTIMATORS = {"classification": MetaFewShotClassifier, "regression": MetaFewShotRegressor}
 SHAPE = {"n_ways": 2, "n_shots": 5, "n_queries": 8}
@@ -93,6 +94,13 @@ def test_no_comparison(params, n_columns, monkeypatch):
     assert estimator.meta_state_.source == "fit_meta"
 
 
+def test_no_comparison_with_many_rows(monkeypatch):
+    monkeypatch.delattr(_rival, "score_held_out")
+    estimator = make("classification", n_shots=501, n_queries=1).set_params(n_episodes=2)
+    estimator.fit_meta(make_tasks("classification", common=0.0, n_rows=1010))
+    assert estimator.meta_state_.source == "fit_meta"
+
+
 def test_no_comparison_with_images_and_teachers(monkeypatch):
     monkeypatch.delattr(_rival, "score_held_out")
     tasks = make_tasks("classification", common=0.0, n_columns=4)
@@ -152,3 +160,17 @@ def test_constant_targets_have_no_unit():
     tasks = [(X, 0 * y) for X, y in make_tasks("regression", common=4.0)]
     estimator = make("regression", n_episodes=16, validation_fraction=0.0).fit_meta(tasks)
     assert estimator.meta_state_.learner.scaling == "offset"
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_the_unit_of_the_targets_decides_nothing(unit):
+    y = torch.tensor([[1.0, 2.0, 4.0], [3.0, 3.0, 3.0], [1.0, 2.0, 4.0]]) * unit
+    known = torch.ones_like(y, dtype=torch.bool)
+    batch = EpisodeBatch(y[..., None], y, known, y[..., None], y, known)
+    predicted = torch.tensor([[2.0, 2.0, 4.0], [5.0, 5.0, 5.0], [torch.nan, 2.0, 4.0]]) * unit
+    found = _relative_error(predicted.double(), batch)
+    expected = 1 - r2_score([1.0, 2.0, 4.0], [2.0, 2.0, 4.0])
+    # Of equal targets none is better than another; what is not finite is the worst.
+    torch.testing.assert_close(
+        found, torch.tensor([expected, 1.0, 10.0]).double(), rtol=1e-5, atol=0
+    )
