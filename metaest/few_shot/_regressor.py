@@ -29,8 +29,7 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
     learner : str or Learner, default="auto"
         How a task is learned. "auto": a table without `fit_meta` by the pretrained network that
         comes with the package (:class:`~metaest.learners.InContextTransformer`), which also takes
-        DataFrames with strings and gaps; all else by "deep_kernel_gp" (with scaling="affine" where
-        the targets of some tasks vary five times as much as those of others), unless on held-out
+        DataFrames with strings and gaps; all else by "deep_kernel_gp", unless on held-out
         tasks the pretrained network does better without meta-training. Or a name in
         :data:`metaest.learners.LEARNERS` whose class can learn regression, or an object such as
         ``MAML(inner_steps=5)``, whose parameters are ``learner__inner_steps`` in a grid.

@@ -12,7 +12,7 @@ from metaest._checks import Kind
 from metaest._torch import draw_seed
 from metaest.few_shot._checks import check_architecture, check_feature_names
 from metaest.few_shot._rows import is_table
-from metaest.learners import DeepKernelGP, InContextTransformer, Learner, make_learner
+from metaest.learners import InContextTransformer, Learner, make_learner
 from metaest.nets import NetSpec
 from metaest.nets._spec import input_statistics, target_statistics
 from metaest.pretrained import load_in_context
@@ -22,9 +22,6 @@ from metaest.training._rows import is_plain
 
 #: What "auto" stands for once there are tasks of numbers to meta-train on.
 _META_TRAINED = {"classification": "protonet", "regression": "deep_kernel_gp"}
-
-#: Ratio of the spreads of their targets from which on tasks have units of their own.
-_OWN_UNITS = 5.0
 
 
 def choose_learner(estimator: Any, X: Any = None, *, tasks: TaskSet | None = None) -> Learner:
@@ -47,19 +44,7 @@ def choose_learner(estimator: Any, X: Any = None, *, tasks: TaskSet | None = Non
             reads = is_table(tasks[0].X, None) and not is_plain(tasks)
         able = estimator.backbone == "auto"
         chosen = "in_context" if reads and able else _META_TRAINED[kind]
-        if chosen == "deep_kernel_gp" and tasks is not None and _have_own_units(tasks):
-            return DeepKernelGP(scaling="affine")
     return clone(make_learner(chosen, kind))
-
-
-def _have_own_units(tasks: TaskSet) -> bool:
-    """Whether the targets of some tasks vary so much more than those of others.
-
-    One noise for all would then drown the latter.
-    """
-    spreads = np.array([np.std(task.y) for task in tasks])
-    low, high = np.quantile(spreads[spreads > 0], [0.1, 0.9]) if spreads.any() else (1.0, 1.0)
-    return bool(high > _OWN_UNITS * low)
 
 
 def is_auto(estimator: Any) -> bool:

@@ -16,11 +16,17 @@ from metaest.exceptions import UnsupportedTaskError
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import POSITIVE, SIZE
 from metaest.learners._execute import encode
-from metaest.learners._gp import Affine, Fit, fit_gp, matern
+from metaest.learners._gp import Affine, Fit, ScalePrior, fit_gp, matern
 from metaest.nets import NetSpec
 
 #: Added to the learned noise, so that equal rows never make a kernel singular.
 _JITTER = 1e-5
+
+#: Largest standard deviation of the logarithm of tasks' scales: a factor of seven either way.
+_WIDEST = 2.0
+
+#: Adam moves all parameters alike, but one task says little of how tasks' scales vary.
+_FASTER = 10.0
 
 #: Ten thousand rows take half a minute and 4 GB.
 _MOST_ROWS = 10_000
@@ -47,12 +53,12 @@ class DeepKernelGP(Learner):
         Outputs n of A and of B.
     noise : float, default=0.05
         Starting value of :math:`\sigma^2`; targets have variance 1.
-    scaling : {"none", "offset", "affine"}, default="offset"
-        What of a task's targets the prior does not fix, and each task estimates by (restricted)
-        maximum likelihood: nothing, a constant, or a constant and a positive factor. "affine"
-        is for tasks that have units of their own, such as the scores of different data sets.
-        The error of the constant is in the variance; that of the factor is not, so from few
-        rows the variance of "affine" is too small.
+    scaling : {"none", "offset", "affine"}, default="affine"
+        What of a task's targets the prior does not fix, and each task estimates: nothing, a
+        constant (by restricted maximum likelihood), or a constant and a positive factor (of which
+        tasks seen before tell the usual size, and how much it varies). "affine" is for tasks that
+        have units of their own, such as the scores of different data sets. The errors of both
+        are in the variance.
 
     References
     ----------
@@ -81,7 +87,7 @@ class DeepKernelGP(Learner):
     }
 
     def __init__(
-        self, *, n_latent: int = 16, noise: float = 0.05, scaling: Affine = "offset"
+        self, *, n_latent: int = 16, noise: float = 0.05, scaling: Affine = "affine"
     ) -> None:
         self.n_latent = n_latent
         self.noise = noise
@@ -103,6 +109,8 @@ class DeepKernelGP(Learner):
             module.log_length = nn.Parameter(torch.full(spec.input_shape, start))
         module.log_amplitude = nn.Parameter(torch.tensor(amplitudes))
         module.log_noise = nn.Parameter(torch.tensor(math.log(self.noise)))
+        if self.scaling == "affine":
+            module.scale_prior = nn.Parameter(torch.zeros(2))
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
         n_rows = int(support.mask.sum(1).max())
@@ -121,12 +129,16 @@ class DeepKernelGP(Learner):
             "weights": fit.weights,
             "offset": fit.offset,
             "inverse_scale": fit.inverse_scale,
+            "mean_weights": fit.mean_weights,
+            "mean_offset": fit.mean_offset,
+            "spread": fit.spread,
+            "square": fit.square,
             "loss": fit.loss,
         }
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Gaussian:
         mean, variance = self.latent(module, state, query_x)
-        noise = _noise(module) / state["inverse_scale"].square()  # (B,)
+        noise = _noise(module) * state["square"]  # (B,)
         return Gaussian(mean, variance + noise.unsqueeze(1))
 
     def latent(self, module: LearnerNet, state: State, query_x: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,8 +165,12 @@ class DeepKernelGP(Learner):
             ones = torch.linalg.solve_triangular(state["factor"], ones, upper=False)
             left = 1 - (ones * explained).sum(1)  # (B, Q)
             variance = variance + left.square() / ones.square().sum(1)
-        scale = 1 / state["inverse_scale"].unsqueeze(1)  # (B, 1)
-        return (mean + state["offset"].unsqueeze(1)) * scale, variance * scale.square()
+        mean = (mean + state["offset"].unsqueeze(1)) / state["inverse_scale"].unsqueeze(1)
+        if self.scaling == "affine":  # the factor is an estimate, too
+            scaled = parts["prior"] - state["mean_offset"].unsqueeze(1)  # what it multiplies
+            scaled = scaled - (cross * state["mean_weights"].unsqueeze(-1)).sum(1)
+            variance = variance + state["spread"].unsqueeze(1) * scaled.square()
+        return mean, variance * state["square"].unsqueeze(1)
 
     def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
         """Negative log marginal likelihood of all rows of the episodes, per row."""
@@ -169,7 +185,10 @@ class DeepKernelGP(Learner):
         eye = torch.eye(y.shape[1], dtype=kernel.dtype, device=kernel.device)
         kernel = kernel + _noise(module) * eye
         # Not-a-number is told of by the estimator and by meta-training, as for other learners.
-        return fit_gp(kernel, parts["prior"], y.double(), mask, self.scaling, on_singular="nan")
+        prior = _scale_prior(module) if self.scaling == "affine" else None
+        return fit_gp(
+            kernel, parts["prior"], y.double(), mask, self.scaling, prior=prior, on_singular="nan"
+        )
 
     def parts(self, module: LearnerNet, x: Tensor) -> State:
         """Return what kernel and mean are functions of, in double precision.
@@ -199,6 +218,11 @@ class DeepKernelGP(Learner):
 
 def _noise(module: LearnerNet) -> Tensor:
     return module.log_noise.double().exp() + _JITTER
+
+
+def _scale_prior(module: LearnerNet) -> ScalePrior:
+    mean, width = _FASTER * module.scale_prior.double()
+    return ScalePrior(mean, _WIDEST * torch.sigmoid(width))
 
 
 def _kernel(module: LearnerNet, a: State, b: State) -> Tensor:

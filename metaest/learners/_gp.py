@@ -13,8 +13,24 @@ from metaest.learners._prototypes import squared_distances
 #: What a task estimates of its targets: nothing, a shift, or a shift and a scale.
 Affine = Literal["none", "offset", "affine"]
 
+
+#: They stop moving after three or four.
+_NEWTON_STEPS = 12
+
 #: Weak prior of the scale: as if there were one target more, whose square is this.
 _PRIOR_SQUARE = 0.02
+
+
+class ScalePrior(NamedTuple):
+    """What other tasks say of a task's scale: a normal distribution of log u.
+
+    Attributes
+    ----------
+    mean, std : Tensor of shape ()
+    """
+
+    mean: Tensor
+    std: Tensor
 
 
 class Fit(NamedTuple):
@@ -33,7 +49,17 @@ class Fit(NamedTuple):
     inverse_scale : Tensor of shape (B,)
         u.
     loss : Tensor of shape (B,)
-        Negative log (restricted, profile) likelihood of the targets.
+        Negative log (restricted) likelihood of the targets; that of u where u has no prior, else
+        with u integrated out, by Laplace's method.
+    mean_weights : Tensor of shape (B, n)
+        The part of `weights` that u does not multiply: :math:`K^{-1} (m - c_m)`, where c_m is the
+        offset of m as if it were targets.
+    mean_offset : Tensor of shape (B,)
+        c_m.
+    spread : Tensor of shape (B,)
+        Variance of log u under its prior and the targets; 0 without a prior.
+    square : Tensor of shape (B,)
+        Mean of 1 / u² under both.
     """
 
     factor: Tensor
@@ -41,6 +67,10 @@ class Fit(NamedTuple):
     offset: Tensor
     inverse_scale: Tensor
     loss: Tensor
+    mean_weights: Tensor
+    mean_offset: Tensor
+    spread: Tensor
+    square: Tensor
 
 
 def matern(a: Tensor, b: Tensor) -> Tensor:
@@ -56,13 +86,14 @@ def fit_gp(
     mask: Tensor,
     scaling: Affine,
     *,
+    prior: ScalePrior | None = None,
     on_singular: Literal["raise", "nan"] = "raise",
 ) -> Fit:
     r"""Condition B Gaussian processes on their rows.
 
     With v = L^-1 y and so on, the profile likelihood over c and u is in closed form: its quadratic
     form is :math:`u^2 A - 2 u B + C` after c is eliminated (generalised least squares), so u
-    solves :math:`u^2 A - u B - N = 0`.
+    solves :math:`u^2 A - u B - N = 0`. Where u has a prior, it is that of highest density of log u.
 
     Parameters
     ----------
@@ -73,6 +104,8 @@ def fit_gp(
     y : Tensor of shape (B, n)
     mask : Tensor of bool, shape (B, n)
     scaling : {"none", "offset", "affine"}
+    prior : ScalePrior, default=None
+        Of u, where `scaling` is "affine". None: next to nothing is known.
     on_singular : {"raise", "nan"}, default="raise"
         What to do where a kernel matrix is not positive definite; "nan" spares the other tasks.
 
@@ -104,15 +137,57 @@ def fit_gp(
         n = n - 1
         determinant = determinant + 0.5 * ones.log()
     white_y, white_m = left.unbind(-1)  # (B, n) each
-    loss = determinant
+    loss, spread, square = determinant, torch.zeros_like(n), torch.ones_like(n)
     if scaling == "affine":
-        yy, ym = white_y.square().sum(1) + _PRIOR_SQUARE, (white_y * white_m).sum(1)
-        n = n + 1
-        u = (ym + (ym.square() + 4 * yy * n).sqrt()) / (2 * yy)
-        loss = loss + 0.5 * _PRIOR_SQUARE * u.square() - n * u.log()
+        yy, ym = white_y.square().sum(1), (white_y * white_m).sum(1)
+        if prior is None:
+            n, yy = n + 1, yy + _PRIOR_SQUARE
+            u = _likely_scale(n, yy, ym)
+            loss, square = loss + 0.5 * _PRIOR_SQUARE * u.square(), 1 / u.square()
+        else:
+            u, spread, square = _integrate_scale(n, yy, ym, prior)
+            z = (u.log() - prior.mean) / prior.std
+            loss = loss + 0.5 * z.square() + prior.std.log() - 0.5 * spread.log()
+        loss = loss - n * u.log()
     residual = white_y * u.unsqueeze(1) - white_m
     loss = loss + 0.5 * residual.square().sum(1) + 0.5 * n * math.log(2 * math.pi)
-    weights = torch.linalg.solve_triangular(
-        factor.transpose(1, 2), residual.unsqueeze(-1), upper=True
-    ).squeeze(-1)
-    return Fit(factor, weights * real, u * shift[:, 0] - shift[:, 1], u, loss)
+    both = torch.stack([residual, white_m], -1)
+    weights = torch.linalg.solve_triangular(factor.transpose(1, 2), both, upper=True)
+    weights, mean_weights = (weights * real.unsqueeze(-1)).unbind(-1)
+    offset = u * shift[:, 0] - shift[:, 1]
+    return Fit(factor, weights, offset, u, loss, mean_weights, shift[:, 1], spread, square)
+
+
+def _likely_scale(n: Tensor, yy: Tensor, ym: Tensor) -> Tensor:
+    """Return the u > 0 at which u² yy - u ym - n = 0."""
+    return (ym + (ym.square() + 4 * yy * n).sqrt()) / (2 * yy)
+
+
+def _integrate_scale(
+    n: Tensor, yy: Tensor, ym: Tensor, prior: ScalePrior
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the likeliest u, the variance of log u and the mean of 1 / u², (B,) each.
+
+    The log density of t = log u is n t - yy exp(2t) / 2 + ym exp(t) - ((t - mean) / std)² / 2. Its
+    mode is found by Newton's method; its third derivative tells how far the mean is from there.
+    """
+    precision = prior.std**-2
+
+    def derivatives(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        quadratic, linear = yy * (2 * t).exp(), ym * t.exp()
+        first = n - quadratic + linear - precision * (t - prior.mean)
+        return first, 2 * quadratic - linear + precision, linear - 4 * quadratic
+
+    with torch.no_grad():
+        # A gamma distribution of u² with this curvature has a mode in closed form.
+        rows = 0.5 * precision
+        t = _likely_scale(n + rows, yy + rows * (-2 * prior.mean).exp(), ym).log()
+        for _ in range(_NEWTON_STEPS):
+            first, curvature, _ = derivatives(t)
+            t = t + (first / curvature.clamp(min=precision)).clamp(-1, 1)
+        curvature = derivatives(t)[1].clamp(min=precision)
+    t = t + derivatives(t)[0] / curvature  # its gradient is that of the mode
+    _, curvature, third = derivatives(t)
+    spread = 1 / curvature.clamp(min=1e-3 * precision)
+    mean = t + 0.5 * third * spread.square()
+    return t.exp(), spread, (2 * spread - 2 * mean).exp()

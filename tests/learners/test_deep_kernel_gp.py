@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.linalg import null_space
 from scipy.optimize import minimize, minimize_scalar
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -21,7 +22,7 @@ from metaest.datasets import make_sinusoid_tasks
 from metaest.exceptions import InvalidParameterError, TaskError, UnsupportedTaskError
 from metaest.learners import DeepKernelGP, LearnerNet, _deep_kernel_gp, _gp
 from metaest.learners._deep_kernel_gp import _JITTER
-from metaest.learners._gp import Fit, fit_gp, matern
+from metaest.learners._gp import Fit, ScalePrior, fit_gp, matern
 from tests.episode_helpers import build, collate, make_episode
 
 EXACT = {"rtol": 1e-8, "atol": 1e-8}
@@ -38,9 +39,16 @@ def _problem(n_rows: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray, n
     return kernel, mean, 4 + 2.5 * (mean + rng.multivariate_normal(np.zeros(n_rows), kernel))
 
 
-def _fit(kernel: np.ndarray, mean: np.ndarray, y: np.ndarray, scaling: str) -> Fit:
+def _fit(
+    kernel: np.ndarray,
+    mean: np.ndarray,
+    y: np.ndarray,
+    scaling: str,
+    prior: ScalePrior | None = None,
+) -> Fit:
     mask = torch.ones(1, len(y), dtype=torch.bool)
-    return fit_gp(*(torch.from_numpy(a)[None] for a in (kernel, mean, y)), mask, scaling)
+    columns = (torch.from_numpy(a)[None] for a in (kernel, mean, y))
+    return fit_gp(*columns, mask, scaling, prior=prior)
 
 
 def _values(fit: Fit) -> tuple[float, float, float]:
@@ -108,6 +116,45 @@ def test_scale_and_offset_maximise_the_likelihood(n_rows: int) -> None:
         return residual @ precision @ residual
 
     assert offset == pytest.approx(minimize(quadratic, [0.0], tol=1e-12).x[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("std", [0.05, 0.4, 1.5])
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 12, 60])
+def test_the_scale_is_integrated_out(n_rows: int, std: float) -> None:
+    kernel, mean, y = _problem(n_rows)
+    prior = ScalePrior(torch.tensor(0.3).double(), torch.tensor(std).double())
+    fit = _fit(kernel, mean, y, "affine", prior)
+    log_u = np.linspace(-9, 9, 6001)
+    # The density of log u under the prior, and of the contrasts of y given u.
+    density = norm(0.3, std).logpdf(log_u)
+    if n_rows > 1:
+        contrasts = null_space(np.ones((1, n_rows)))
+        restricted = multivariate_normal(cov=contrasts.T @ kernel @ contrasts)
+        density += restricted.logpdf((np.exp(log_u)[:, None] * y - mean) @ contrasts)
+        density += (n_rows - 1) * log_u
+    assert np.log(float(fit.inverse_scale)) == pytest.approx(log_u[density.argmax()], abs=0.003)
+    total = logsumexp(density)
+    expected_loss = -total - np.log(log_u[1] - log_u[0]) + 0.5 * np.log(n_rows)
+    assert float(fit.loss) == pytest.approx(expected_loss, abs={2: 0.2, 3: 0.05}.get(n_rows, 0.02))
+    weights = np.exp(density - total)
+    variance = weights @ (log_u - weights @ log_u) ** 2
+    assert float(fit.spread) == pytest.approx(variance, rel={2: 0.6, 3: 0.25}.get(n_rows, 0.15))
+    # Of a normal log u; without a variance, one that is not has no mean of 1 / u² to compare.
+    log_square = 2 * variance - 2 * weights @ log_u
+    assert np.log(float(fit.square)) == pytest.approx(log_square, abs=0.1 if n_rows != 2 else 1)
+
+
+def test_the_gradient_is_that_of_the_likeliest_scale() -> None:
+    yy, ym = torch.tensor([2.0, 0.1], dtype=float), torch.tensor([0.5, -3.0], dtype=float)
+    n = torch.tensor([1.0, 9.0], dtype=float)
+
+    def scale(yy: Tensor, ym: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, ...]:
+        return _gp._integrate_scale(n, yy, ym, ScalePrior(mean, std))
+
+    inputs = (yy, ym, torch.tensor(0.3, dtype=float), torch.tensor(0.8, dtype=float))
+    assert torch.autograd.gradcheck(
+        lambda *a: scale(*a), [i.clone().requires_grad_() for i in inputs], atol=1e-6
+    )
 
 
 @over_scalings
@@ -229,10 +276,17 @@ def test_prediction_is_the_posterior_of_the_documented_kernel(scaling: str) -> N
         precision = np.linalg.inv(kernel)
         left = 1 - cross.T @ precision.sum(0)
         covariance += np.outer(left, left) / precision.sum()
+    variance, square = np.diag(covariance), 1.0
+    if scaling == "affine":  # what 1 / u multiplies is as uncertain as u
+        offset = (precision @ prior).sum() / precision.sum()
+        multiplied = other["prior"][0].numpy() - offset - cross.T @ precision @ (prior - offset)
+        variance = variance + float(state["spread"]) * multiplied**2
+        square = float(state["square"])  # tested above
+        assert square > 1 / u**2
     np.testing.assert_allclose(found.mean[0], mean / u, **EXACT)
-    np.testing.assert_allclose(found.variance[0], (np.diag(covariance) + noise) / u**2, **EXACT)
+    np.testing.assert_allclose(found.variance[0], (variance + noise) * square, **EXACT)
     latent_mean, latent = learner.latent(module, state, batch.query_x)
-    np.testing.assert_allclose(latent[0], np.diag(covariance) / u**2, **EXACT)
+    np.testing.assert_allclose(latent[0], variance * square, **EXACT)
     assert torch.equal(latent_mean, found.mean)
 
 
@@ -255,33 +309,29 @@ def test_offset_is_a_constant_of_unlimited_variance(n_rows: int) -> None:
     np.testing.assert_allclose(found.variance[0], variance, rtol=0, atol=1e-5)
 
 
-def _predict_targets(learner: DeepKernelGP, change) -> tuple[Tensor, Tensor]:
-    """Give mean and standard deviation where a task's targets were changed."""
+def _predict_targets(learner: DeepKernelGP, change, prior_shift=0.0) -> tuple[Tensor, Tensor]:
+    """Give mean and standard deviation where targets and the prior of their scale were changed."""
     batch = collate([make_episode("regression", shots=(12,), n_queries=6)])
     module = _module(learner)
     support = replace(batch.support, y=change(batch.support_y))
     with torch.no_grad():
+        if learner.scaling == "affine":
+            module.scale_prior[0] += prior_shift / _deep_kernel_gp._FASTER
         mean, variance = learner.predict(module, learner.adapt(module, support), batch.query_x)
     return mean, variance.sqrt()
 
 
 @pytest.mark.parametrize("factor", [0.5, 3.0, 40.0])
-def test_affine_follows_the_units(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = DeepKernelGP(n_latent=4, scaling="affine")
+def test_affine_follows_the_units(factor: float) -> None:
+    learner = DeepKernelGP(n_latent=4)
     mean, std = _predict_targets(learner, lambda y: y)
-
-    def changed(**tolerance: float) -> None:
-        found, found_std = _predict_targets(learner, lambda y: factor * y + 7)
-        torch.testing.assert_close((found - 7) / factor, mean, **tolerance)
-        torch.testing.assert_close(found_std / factor, std, **tolerance)
-
-    changed(rtol=0.02, atol=0.02)  # the weak prior has a unit
-    monkeypatch.setattr(_gp, "_PRIOR_SQUARE", _gp._PRIOR_SQUARE * factor**2)
-    changed(rtol=1e-9, atol=1e-9)
+    changed = _predict_targets(learner, lambda y: factor * y + 7, -np.log(factor))
+    torch.testing.assert_close((changed[0] - 7) / factor, mean, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(changed[1] / factor, std, rtol=1e-9, atol=1e-9)
 
 
 def test_offset_follows_a_shift_and_no_other_does() -> None:
-    for scaling, follows in (("none", False), ("offset", True), ("affine", True)):
+    for scaling, follows in zip(SCALINGS, (False, True, True), strict=True):
         learner = DeepKernelGP(n_latent=4, scaling=scaling)
         mean, std = _predict_targets(learner, lambda y: y)
         shifted, shifted_std = _predict_targets(learner, lambda y: y + 7)
@@ -306,7 +356,7 @@ def test_wrong_parameters(parameters: dict, message: str) -> None:
 
 
 @functools.cache
-def _meta_trained(scaling: str = "offset") -> MetaFewShotRegressor:
+def _meta_trained(scaling: str = "affine") -> MetaFewShotRegressor:
     tasks = make_sinusoid_tasks(200, n_rows=30, noise=0.3, random_state=0)
     reg = MetaFewShotRegressor(DeepKernelGP(scaling=scaling), n_shots=(2, 15), random_state=0)
     return reg.set_params(n_episodes=4800, meta_lr=0.01).fit_meta(tasks)
@@ -330,16 +380,33 @@ def test_meta_training_helps() -> None:
 
 
 @pytest.mark.parametrize("n_shots", [2, 8])
-@pytest.mark.parametrize("scaling", ["none", "offset"])
+@over_scalings
 def test_intervals_hold_what_they_say(scaling: str, n_shots: int) -> None:
     errors, std = _errors(clone(_meta_trained(scaling)), n_shots)
     assert 0.93 < np.mean(np.abs(errors) < 1.96 * std) < 0.98
 
 
-def test_affine_intervals_need_more_rows() -> None:
-    # The scale is one estimate without an error of its own, so few rows give narrow intervals.
-    errors, std = _errors(clone(_meta_trained("affine")), 30)
-    assert 0.9 < np.mean(np.abs(errors) < 1.96 * std) < 0.98
+def test_tasks_tell_how_much_their_scales_vary() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 20, 2))
+    y = X @ [1.0, -1.0] + 0.1 * rng.normal(size=(120, 20))
+    learned = []
+    for units in (np.ones(120), 10.0 ** rng.uniform(-1, 1, 120)):
+        tasks = [(X[i], unit * y[i]) for i, unit in enumerate(units)]
+        reg = MetaFewShotRegressor("deep_kernel_gp", n_episodes=8000, random_state=0, meta_lr=0.01)
+        learned.append(reg.fit_meta(tasks).meta_state_.weights["scale_prior"][1])
+        # From a single row, whose target says nothing of the unit.
+        errors = np.array(
+            [
+                (y[i, 1:] * units[i] - mean) / std
+                for i in range(120)
+                for mean, std in [
+                    reg.fit(X[i, :1], tasks[i][1][:1]).predict(X[i, 1:], return_std=True)
+                ]
+            ]
+        )
+        assert np.mean(np.abs(errors) < 1.96) > 0.9
+    assert learned[0] < learned[1] - 0.1
 
 
 @pytest.mark.parametrize("is_trained", [False, True])
