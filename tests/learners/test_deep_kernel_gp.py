@@ -124,6 +124,7 @@ def test_the_scale_is_integrated_out(n_rows: int, std: float) -> None:
     kernel, mean, y = _problem(n_rows)
     prior = ScalePrior(torch.tensor(0.3).double(), torch.tensor(std).double())
     fit = _fit(kernel, mean, y, "affine", prior)
+    loose = {2: 10, 3: 4}.get(n_rows, 1) if std > 1 else 1  # Laplace's method is for more rows
     log_u = np.linspace(-9, 9, 6001)
     # The density of log u under the prior, and of the contrasts of y given u.
     density = norm(0.3, std).logpdf(log_u)
@@ -135,13 +136,13 @@ def test_the_scale_is_integrated_out(n_rows: int, std: float) -> None:
     assert np.log(float(fit.inverse_scale)) == pytest.approx(log_u[density.argmax()], abs=0.003)
     total = logsumexp(density)
     expected_loss = -total - np.log(log_u[1] - log_u[0]) + 0.5 * np.log(n_rows)
-    assert float(fit.loss) == pytest.approx(expected_loss, abs={2: 0.2, 3: 0.05}.get(n_rows, 0.02))
+    assert float(fit.loss) == pytest.approx(expected_loss, abs=0.02 * loose)
     weights = np.exp(density - total)
     variance = weights @ (log_u - weights @ log_u) ** 2
-    assert float(fit.spread) == pytest.approx(variance, rel={2: 0.6, 3: 0.25}.get(n_rows, 0.15))
+    assert float(fit.spread) == pytest.approx(variance, rel=0.1 * loose)
     # Of a normal log u; without a variance, one that is not has no mean of 1 / u² to compare.
     log_square = 2 * variance - 2 * weights @ log_u
-    assert np.log(float(fit.square)) == pytest.approx(log_square, abs=0.1 if n_rows != 2 else 1)
+    assert np.log(float(fit.square)) == pytest.approx(log_square, abs=0.1 * loose)
 
 
 def test_the_gradient_is_that_of_the_likeliest_scale() -> None:
