@@ -316,6 +316,8 @@ def describe(X: pd.DataFrame, y: np.ndarray) -> tuple[dict, list[str]]:
 
 def ship_surrogates(packed: Path) -> None:
     """Meta-train the surrogates of the packed history, as MetaSampler would, and write them."""
+    target = packed / "surrogates.safetensors"
+    target.unlink(missing_ok=True)  # or what is shipped now would be found and written again
     states = {}
     for name, estimator in MODELS.items():
         records = embedded_history(estimator)
@@ -326,7 +328,7 @@ def ship_surrogates(packed: Path) -> None:
         tasks = [(encode(task.rows), task.scores) for task in sources.tasks]
         states[teaching_tasks(tasks).fingerprint()] = train_surrogate(tasks).state
         print(f"{name}: surrogate of {len(tasks)} searches", flush=True)
-    write_shipped(states, packed / "surrogates.safetensors")
+    write_shipped(states, target)
 
 
 def pack_search(found: dict) -> dict:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution
@@ -34,8 +35,10 @@ from sklearn.svm import SVC, SVR
 import metaest.tuning
 from metaest.exceptions import HistoryError, InvalidParameterError
 from metaest.meta_features import FEATURES, MetaFeatures, fingerprint
-from metaest.tuning import _embedded, default_space, embedded_history
+from metaest.tuning import MetaSampler, _embedded, _surrogate, default_space, embedded_history
+from metaest.tuning._cache import Cache
 from metaest.tuning._description import LEARNED
+from metaest.tuning._record import PREFIX
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "build_history.py"
 SHIPPED = [
@@ -156,6 +159,25 @@ def test_shipped_metrics(estimator: Any) -> None:
 def test_shipped_files_are_small() -> None:
     folder = Path(metaest.tuning.__file__).parent / "data"
     assert sum(path.stat().st_size for path in folder.glob("*.json")) <= 2.5e6
+
+
+@pytest.mark.parametrize("estimator", SHIPPED, ids=_name)
+def test_shipped_surrogates(estimator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are of this version's network: a search goes on from them without training."""
+
+    def fail(*arguments: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(_surrogate, "_train", fail)
+    monkeypatch.setattr(_surrogate, "_trained", Cache(8))
+    sampler = MetaSampler(embedded_history(estimator), seed=0)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    space = default_space(estimator)
+    for number in range(6):
+        trial = study.ask(space)
+        study.tell(trial, 0.5 + 0.01 * number)
+    found = [trial.user_attrs[PREFIX + "origin"] for trial in study.trials]
+    assert "surrogate" in found
 
 
 def test_history_of_a_pipeline_has_the_prefix() -> None:
