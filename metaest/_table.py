@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from metaest.exceptions import TaskError
 
 ColumnKind = Literal["numeric", "categorical"]
-_EPOCH = datetime.datetime(1970, 1, 1)  # time zones are dropped on both sides
+_EPOCH = datetime.datetime(1970, 1, 1)  # in UTC, as is all that has a time zone
 _NAN_BITS = np.uint64(0x7FF8000000000000)
 
 
@@ -175,7 +175,9 @@ def _all_numbers(uniques: list[Any]) -> np.ndarray | None:
 def _seconds(value: datetime.date) -> float:
     if not isinstance(value, datetime.datetime):
         return (value.toordinal() - _EPOCH.toordinal()) * 86400.0
-    return (value.replace(tzinfo=None) - _EPOCH).total_seconds()
+    if value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    return (value - _EPOCH).total_seconds()
 
 
 def _is_number(value: Any) -> bool:

@@ -166,7 +166,8 @@ class MetaFewShotRegressor(RegressorMixin, BaseMetaFewShot):
         -------
         mean : ndarray of float64, shape (n_rows,)
         std : ndarray of float64, shape (n_rows,)
-            Only with ``return_std=True``.
+            Only with ``return_std=True``. Where all labelled targets are equal, which tells no
+            scale, the pretrained network gives 1 % of their size.
 
         Raises
         ------

@@ -17,7 +17,7 @@ from torch import Tensor
 from metaest.episodes import Support, pad_rows
 from metaest.learners._base import State
 from metaest.learners._linear import LARGEST, choose_terms, expand, linear_tables, predict_linear
-from metaest.learners._opinions import folds, is_worth_asking
+from metaest.learners._opinions import folds, is_worth_asking, weigh
 from metaest.learners._trees import fit_forests, tree_tables, walk_trees
 
 #: From rows without gaps, targets and the columns of categories to what a model is.
@@ -64,6 +64,7 @@ def fit_companions(support: Support, n_trees: int) -> State:
     dict of Tensor, each of shape (B, ...)
         "row_opinions" (B, S, 2, C): what a regression and trees that were not fitted to a row say
         of its class; NaN where they were not asked (see :mod:`~metaest.learners._opinions`).
+        "part" (B, 1): the regression's weight, by how well both told those classes.
 
     References
     ----------
@@ -89,8 +90,9 @@ def fit_companions(support: Support, n_trees: int) -> State:
             for own, other in folds(y):
                 model = _fit_linear(X[other], y[other], n_classes, categorical)
                 of_folds[own] = _ask_linear(model, X[own])
-        opinions = np.stack([of_folds, of_bags], 1)
-        asked = {"asked": np.array([is_asked]), _OPINIONS: opinions}
+        opinions = np.stack([of_folds, of_bags], 1)  # (n, 2, C)
+        part = weigh(opinions[np.arange(len(y)), :, y])
+        asked = {"asked": np.array([is_asked]), "part": np.array([part]), _OPINIONS: opinions}
         return linear | trees | asked
 
     return fit_each(support, fit)
@@ -110,11 +112,12 @@ class Voices(NamedTuple):
     regression: Tensor
     forest: Tensor
     bagged: Tensor  # of the half of the forest whose trees were fitted to samples of the rows
+    part: Tensor  # the regression's, (B, 1, 1)
 
     @property
     def mean(self) -> Tensor:
         """Of regression and forest."""
-        return (self.regression + self.forest) / 2
+        return self.part * self.regression + (1 - self.part) * self.forest
 
     @property
     def opinions(self) -> Tensor:
@@ -128,7 +131,8 @@ def predict_companions(state: State, x: Tensor) -> Voices:
     leaves = walk_trees(state, x)  # (B, Q, T, C)
     n_trees = leaves.shape[2]
     bagged = leaves[:, :, n_trees - max(1, n_trees // 2) :]
-    return Voices(_predict_linear(state, x), leaves.mean(2), bagged.mean(2))
+    part = state["part"].unsqueeze(2)
+    return Voices(_predict_linear(state, x), leaves.mean(2), bagged.mean(2), part)
 
 
 def fit_each(support: Support, fit: Fit) -> State:

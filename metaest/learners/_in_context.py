@@ -74,11 +74,12 @@ class InContextTransformer(Learner):
         The averaged log-probabilities are divided by it.
     companions : float, default=0.6
         Share that classical classifiers, fitted to the support rows, have in the answer: a
-        logistic regression and a forest, in equal parts. Small tables are where they are good,
+        logistic regression and a forest, at first in equal parts. Small tables are where they are good,
         too, and they err elsewhere. The answer is the weighted mean of the logarithms of the
         network's probabilities and theirs. From 80 support rows on (and up to 10 classes) the
         network also reads, as columns, what regression and forest say of rows that they were not
-        fitted to: it learns in context how far to trust them. For numbers a ridge regression and
+        fitted to: it learns in context how far to trust them, and the part of each in their share
+        is the one that such rows make likeliest. For numbers a ridge regression and
         a forest, and the answer is the mixture of the distributions; of theirs each has the part
         that rows it was not fitted to speak for, and where both together explain more than 0.6
         of the variance of such rows, that is their share. 0: the network alone.

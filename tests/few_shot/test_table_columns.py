@@ -147,6 +147,17 @@ def test_truth_values_with_a_gap_are_the_numbers_of_fit() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("kind", ["datetime64[us, UTC]", object])
+def test_an_instant_is_one_in_every_time_zone(kind) -> None:
+    hours = pd.Series(pd.date_range("2024-03-01", periods=6, freq="h", tz="UTC")).astype(kind)
+    codes = TableCodes.learn(hours.to_frame("when"))
+    expected = codes.encode(hours.to_frame("when"))
+    elsewhere = pd.to_datetime(hours).dt.tz_convert("Australia/Sydney").astype(object)
+    np.testing.assert_array_equal(codes.encode(elsewhere.to_frame("when")), expected)
+    plain = pd.to_datetime(hours).dt.tz_localize(None)  # without a zone: UTC
+    np.testing.assert_array_equal(codes.encode(plain.to_frame("when")), expected)
+
+
 def test_text_and_dates_are_refused_where_fit_had_numbers() -> None:
     X = pd.DataFrame({"a": np.arange(10.0)})
     clf = MetaFewShotClassifier().fit(X, _labels_of(X))

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta
 from sklearn.ensemble import RandomForestClassifier
 
 from metaest import MetaFewShotClassifier
 from metaest.episodes import Support
 from metaest.learners import InContextTransformer
 from metaest.learners._companions import _order_columns, fit_companions, predict_companions
-from metaest.learners._opinions import FROM_ROWS, UP_TO_CLASSES, as_columns, folds
+from metaest.learners._opinions import FROM_ROWS, UP_TO_CLASSES, as_columns, folds, weigh
 
 OPINIONS = "row_opinions"
 
@@ -130,6 +132,35 @@ def test_neither_rows_nor_names_of_classes_matter(n_classes: int) -> None:
     np.testing.assert_allclose(again, found, atol=1e-5)
     renamed = MetaFewShotClassifier(learner).fit(X, n_classes - 1 - y).predict_proba(test_X)
     np.testing.assert_allclose(renamed[:, ::-1], found, atol=1e-5)
+
+
+@pytest.mark.parametrize("favoured", [0, 1])
+def test_parts_are_the_likeliest(favoured: int) -> None:
+    rng = np.random.default_rng(favoured)
+    said = rng.uniform(0.1, 1, size=(60, 2))
+    said[:, favoured] = said[:, favoured] ** 0.5
+    said = np.concatenate([said, [[np.nan, 0.9], [0.2, np.nan]]])
+
+    def negative(part: float) -> float:
+        known = said[:-2] @ [part, 1 - part]
+        return -np.log(known).sum() - beta(5, 5).logpdf(part)
+
+    best = minimize_scalar(negative, bounds=(0, 1), method="bounded", options={"xatol": 1e-10})
+    assert weigh(said) == pytest.approx(best.x, abs=1e-5)
+    assert (weigh(said) > 0.5) == (favoured == 0)
+    assert weigh(said[-2:]) == 0.5
+
+
+@pytest.mark.parametrize("rule", ["line", "crossed"])
+def test_who_tells_the_classes_counts(rule: str) -> None:
+    X = np.random.default_rng(0).uniform(-1, 1, size=(600, 6))
+    y = (X[:, 0] > X[:, 1]) if rule == "line" else (X[:, 0] > 0) ^ (X[:, 1] > 0)
+    state = fit_companions(support_of(X[:200], y[:200].astype(int)), 64)
+    voices = predict_companions(state, torch.from_numpy(X[200:]).unsqueeze(0))
+    rows = torch.arange(400), torch.from_numpy(y[200:].astype(int))
+    equal = (voices.regression + voices.forest)[0][rows].div(2).log().mean()
+    assert voices.mean[0][rows].log().mean() > equal + 0.02
+    assert (voices.part.item() > 0.7) if rule == "line" else (voices.part.item() < 0.3)
 
 
 def test_the_network_reads_them() -> None:
