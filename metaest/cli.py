@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, default=None
         None: those of the process.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without "±" shows "?" for it
+        sys.stdout.reconfigure(errors="replace")
     options = _make_parser().parse_args(arguments)
     try:
         status = int(options.run(options))
@@ -35,9 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("metaest: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader left, such as head; what is left goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader left, such as head
+        _discard_output()
         return 141
+    except OSError as error:  # a full disk, say
+        _discard_output()
+        print(f"metaest: reading or writing failed: {error}", file=sys.stderr)
+        return 1
+
+
+def _discard_output() -> None:
+    """Send what is left to nowhere, so that Python does not fail on it at exit."""
+    with suppress(OSError):  # not a file
+        stdout = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -193,20 +193,41 @@ def test_the_picture_is_where_the_demo_says(
     assert [path.name for path in small_demo.iterdir()] == [written]
 
 
+#: A command that prints without any work.
+PRINTS = (
+    "import sys, types\n"
+    "from metaest.cli import main\n"
+    "fake = types.SimpleNamespace(run_demo=lambda *args, **kwargs: print('3 ± 1'))\n"
+    "sys.modules['metaest.demo'] = fake\n"
+    "sys.exit(main(['demo']))"
+)
+
+
 def test_a_reader_that_left_is_no_error() -> None:
-    code = (
-        "import sys, types\n"
-        "from metaest.cli import main\n"
-        "fake = types.SimpleNamespace(run_demo=lambda *args, **kwargs: print('the table'))\n"
-        "sys.modules['metaest.demo'] = fake\n"
-        "sys.exit(main(['demo']))"
-    )
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-c", PRINTS], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert done.stderr == b""
     assert done.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PRINTS], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.stderr == (
+        "metaest: reading or writing failed: [Errno 28] No space left on device\n"
+    )
+    assert done.returncode == 1
+
+
+def test_output_without_the_characters_is_written_all_the_same() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, env=environment)
+    assert (done.stdout, done.stderr, done.returncode) == (b"3 ? 1\n", b"", 0)
 
 
 def test_a_file_that_is_not_there_costs_no_imports(tmp_path: Path) -> None:

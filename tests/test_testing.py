@@ -1,14 +1,16 @@
 """The public suite finds what is wrong with a learner."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from metaest.episodes import EpisodeBatch, Support
 from metaest.exceptions import InvalidParameterError
-from metaest.learners import LearnerNet, ProtoNet, State
+from metaest.learners import CNP, Learner, LearnerNet, ProtoNet, RidgeHead, State
 from metaest.testing import check_learner, check_learning, learner_checks
 
 
@@ -48,6 +50,169 @@ class StopsGradients(ProtoNet):
 class Unlearns(ProtoNet):
     def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
         return -super().meta_loss(module, batch)
+
+
+class WearsOut(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        logits = super().predict(module, state, query_x)
+        if not torch.is_grad_enabled():
+            state["prototypes"].mul_(0.5)
+        return logits
+
+
+class ReplacesTheState(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        state["prototypes"] = state["prototypes"] * 0.5
+        return super().predict(module, state, query_x)
+
+
+class LeavesNotes(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        state["seen"] = query_x
+        return super().predict(module, state, query_x)
+
+
+class ClampsItsRows(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        support.x.clamp_(-1, 1)
+        return super().adapt(module, support)
+
+
+class ClampsQueries(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        return super().predict(module, state, query_x.clamp_(-1, 1))
+
+
+class ClampsInTraining(ProtoNet):
+    def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
+        batch.query_x.clamp_(-1, 1)
+        return super().meta_loss(module, batch)
+
+
+class RemembersTheLastTask(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        module.__dict__["last"] = super().adapt(module, support)
+        return dict(module.last)
+
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        known = module.last["prototypes"].shape == state["prototypes"].shape
+        return super().predict(module, module.last if known else state, query_x)
+
+
+class KeepsWithItself(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        self.n_tasks = len(support)
+        return super().adapt(module, support)
+
+
+class CountsItsCalls(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        module.__dict__["calls"] = module.__dict__.get("calls", 0) + 1
+        return super().predict(module, state, query_x) / module.calls
+
+
+class SeedsTorch(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        torch.manual_seed(0)
+        return super().adapt(module, support)
+
+
+class DrawsFromNumpy(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        np.random.rand()
+        return super().predict(module, state, query_x)
+
+
+class TrainsForGood(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        module.train()
+        return super().adapt(module, support)
+
+
+class IgnoresDescriptions(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        return super().adapt(module, replace(support, class_x=None))
+
+
+class RefusesDescriptions(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        if support.class_x is not None:
+            raise NotImplementedError("not yet")
+        return super().adapt(module, support)
+
+
+class NeedsRowsBesideDescriptions(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        state = super().adapt(module, support)
+        n_rows = support.mask.sum(1)[:, None, None].to(support.x.dtype)
+        return state | {"prototypes": state["prototypes"] * n_rows / n_rows}
+
+
+class ClaimsAnyColumns(ProtoNet):
+    any_columns = True
+
+
+class ClaimsAVariance(RidgeHead):
+    kinds = ("regression",)  # type: ignore[assignment]
+    predicts_variance = True
+
+
+class HidesItsVariance(CNP):
+    kinds = ("regression",)  # type: ignore[assignment]
+    predicts_variance = False
+
+
+class ForgetsItsGaussian(RidgeHead):
+    kinds = ("regression",)  # type: ignore[assignment]
+
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        found = super().predict(module, state, query_x)
+        return found if isinstance(found, Tensor) else found.mean
+
+
+@pytest.mark.parametrize(
+    ("learner", "said"),
+    [
+        (WearsOut(), "predict changed 'prototypes'.* Return new tensors"),
+        (ReplacesTheState(), "predict changed 'prototypes'.* Return new tensors"),
+        (LeavesNotes(), r"predict added or removed entries of the state.*state \| {...}"),
+        (ClampsItsRows(), "adapt changed 'support_x'"),
+        (ClampsQueries(), "predict changed 'query_x'"),
+        (ClampsInTraining(), "meta_loss changed 'query_x'"),
+        (RemembersTheLastTask(), "differs after adapt to another one.*keep nothing on the learner"),
+        (KeepsWithItself(), r"attributes \['n_tasks'\] were set or changed.*keep nothing"),
+        (CountsItsCalls(), "called twice with one state, differs.*keep nothing on the learner"),
+        (SeedsTorch(), r"adapt seeded or moved a global.*torch.Generator\(\)"),
+        (DrawsFromNumpy(), "predict seeded or moved a global random generator"),
+        (TrainsForGood(), r"adapt called train\(\) or eval\(\)"),
+        (IgnoresDescriptions(), "other descriptions give the same.* set describes = False"),
+        (RefusesDescriptions(), "adapt fails with class descriptions.* describes = False: not yet"),
+        (NeedsRowsBesideDescriptions(), "and no rows at all a prediction is not finite"),
+        (ClaimsAnyColumns(), "built for 3 columns cannot read 2. Set any_columns = False"),
+        (ClaimsAVariance(), "Gaussian without a variance. Set predicts_variance = False"),
+        (HidesItsVariance(), "Gaussian with a variance. Set predicts_variance = True"),
+        (ForgetsItsGaussian(), r"returned a tensor for a regression. Return Gaussian\(mean\)"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
+)
+def test_side_effects_and_false_claims_are_told(learner: Learner, said: str) -> None:
+    numpys = np.random.get_state()
+    with pytest.raises(AssertionError, match=f"(?s){said}"):
+        check_learner(learner)
+    np.random.set_state(numpys)
+
+
+@pytest.mark.parametrize("kinds", [(), "classification", ("ranking",), ["classification"]], ids=str)
+def test_kinds_without_checks_are_told(kinds: object) -> None:
+    learner = type("NoKinds", (ProtoNet,), {"kinds": kinds})()
+    with pytest.raises(AssertionError, match=r"kinds of NoKinds must be a tuple of one or both of"):
+        check_learner(learner)
+
+
+@pytest.mark.parametrize("learner", [ProtoNet, "protonet"], ids=["class", "name"])
+def test_only_objects_are_checked(learner: Learner) -> None:
+    with pytest.raises(InvalidParameterError, match="learner must be an object of a subclass of"):
+        list(learner_checks(learner))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from sklearn.base import clone, is_classifier
 
 from metaest._checks import check_targets, find_kind
 from metaest._optional import import_optional
-from metaest._palette import PALETTE
+from metaest._palette import colors_on, ink_on, legend_columns, wrap_name, wrapped_lines
 from metaest.exceptions import TaskError
 from metaest.inspection._plane import features_of, project
 
 __all__ = ["EmbeddingDisplay"]
 
-_RING = "0.1"
+#: More classes than this have no entries of their own in the legend: nobody could match them.
+_MOST_ENTRIES = 20
 
 
 class EmbeddingDisplay:
@@ -192,13 +193,12 @@ class EmbeddingDisplay:
             If matplotlib is not installed.
         """
         plt = import_optional("matplotlib.pyplot", "plot", "EmbeddingDisplay")
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
-        self.ax_, self.figure_ = ax, ax.figure
         classes = self.classes
-        many = len(classes) > len(PALETTE)
-        palette = plt.get_cmap("tab20")(np.arange(20)) if many else PALETTE
-        color = {label: palette[i % len(palette)] for i, label in enumerate(classes.tolist())}
+        if ax is None:
+            _, ax = plt.subplots(figsize=self._figure_size(legend), layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        color = dict(zip(classes.tolist(), colors_on(ax, len(classes)), strict=True))
+        ink, paper = ink_on(ax)
         shown = self.y_pred if self.y_query is None else self.y_query
         grey = ["0.6"] * len(self.query)
         self.query_ = ax.scatter(
@@ -209,13 +209,13 @@ class EmbeddingDisplay:
             linewidths=0,
         )
         self.wrong_ = ax.scatter(
-            *self.query[self._wrong()].T, s=40, facecolors="none", edgecolors=_RING, linewidths=0.9
+            *self.query[self._wrong()].T, s=40, facecolors="none", edgecolors=ink, linewidths=0.9
         )
         own = [color[label] for label in self.y_support.tolist()]
-        self.support_ = ax.scatter(*self.support.T, s=90, c=own, edgecolors="white", linewidths=1.2)
+        self.support_ = ax.scatter(*self.support.T, s=90, c=own, edgecolors=paper, linewidths=1.2)
         own = [color[label] for label in np.unique(self.y_support).tolist()]
         self.prototypes_ = ax.scatter(
-            *self.prototypes.T, s=210, c=own, marker="*", edgecolors="black", linewidths=1.1
+            *self.prototypes.T, s=210, c=own, marker="*", edgecolors=ink, linewidths=1.1
         )
         self._finish(color, legend)
         return self
@@ -239,23 +239,44 @@ class EmbeddingDisplay:
         if legend:
             self._add_legend(color)
 
+    def _figure_size(self, legend: bool) -> tuple[float, float]:
+        """Width and height in inches, which leave the axes their room beside the legend."""
+        lines = wrapped_lines(self._entries() if legend else [])
+        longest = max(len(line) for line in lines)
+        return 6.4 + 0.07 * max(0, longest - 17), max(4.8, 1.4 + 0.23 * len(lines))
+
+    def _entries(self) -> list[Any]:
+        """Classes that the legend names."""
+        classes = self.classes.tolist()
+        return classes if len(classes) <= _MOST_ENTRIES else []
+
     def _add_legend(self, color: dict[Any, Any]) -> None:
         """Name the colours and the marks, to the right of the picture."""
         from matplotlib.lines import Line2D
 
-        marks = [(str(label), "s", 7.0, own, own) for label, own in color.items()]
+        ink, paper = ink_on(self.ax_)
+        entries = self._entries()
+        marks = [(wrap_name(label), "s", 7.0, color[label], color[label]) for label in entries]
         marks += [
-            ("support row", "o", 9.5, "0.5", "white"),
-            ("prototype", "*", 13.0, "0.5", "black"),
+            ("support row", "o", 9.5, "0.5", paper),
+            ("prototype", "*", 13.0, "0.5", ink),
             ("query row", "o", 4.0, "0.5", "0.5"),
         ]
         if self._wrong().any():
-            marks.append(("predicted wrongly", "o", 6.5, "none", _RING))
+            marks.append(("predicted wrongly", "o", 6.5, "none", ink))
         handles = [
             Line2D([], [], label=label, marker=shape, ms=size, mfc=face, mec=edge, linestyle="none")
             for label, shape, size, face, edge in marks
         ]
-        self.ax_.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+        self.ax_.legend(
+            handles=handles,
+            labels=[label for label, *_ in marks],  # also those that begin with "_"
+            title=None if entries else f"{len(color)} classes",
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            ncols=legend_columns(self.ax_, [label for label, *_ in marks]),
+            frameon=False,
+        )
 
 
 def _check_labels(y: Any, X: Any, label: str) -> np.ndarray:

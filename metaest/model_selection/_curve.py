@@ -8,7 +8,14 @@ from typing import Any, Literal
 from sklearn.base import clone
 
 from metaest._optional import import_optional
-from metaest._palette import PALETTE
+from metaest._palette import add_grid
+from metaest.model_selection._curve_drawing import (
+    add_legend,
+    draw_curve,
+    figure_size,
+    set_ticks,
+    spread,
+)
 from metaest.model_selection._curve_points import (
     check_values,
     find_steps,
@@ -22,8 +29,6 @@ from metaest.model_selection._split import EpisodicSplit
 from metaest.model_selection._validation import check_estimators
 
 __all__ = ["AdaptationCurveDisplay"]
-
-_MARKERS = "osD^vP*"
 
 
 class AdaptationCurveDisplay:
@@ -252,36 +257,27 @@ class AdaptationCurveDisplay:
         """
         plt = import_optional("matplotlib.pyplot", "plot", "AdaptationCurveDisplay")
         if ax is None:
-            _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+            _, ax = plt.subplots(figsize=figure_size(list(self.curves)), layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         self.lines_, self.fill_between_ = [], []
         estimates = [estimate for curve in self.curves.values() for estimate in curve]
         scale = 100 if all(estimate.is_share for estimate in estimates) else 1
         for number, (name, curve) in enumerate(self.curves.items()):
-            color = PALETTE[number % len(PALETTE)]
-            low = [scale * estimate.low for estimate in curve]
-            high = [scale * estimate.high for estimate in curve]
-            band = ax.fill_between(self.values, low, high, color=color, alpha=0.18, linewidth=0)
-            style = {"marker": _MARKERS[number % len(_MARKERS)], "markersize": 5, "label": name}
-            (line,) = ax.plot(self.values, [scale * e.mean for e in curve], color=color, **style)
-            self.fill_between_.append(band)
+            places = spread(self.values, number, len(self.curves))
+            line, band = draw_curve(ax, places, curve, scale, number)
+            line.set_label(name)
             self.lines_.append(line)
-        self._finish(estimates, scale)
-        return self
-
-    def _finish(self, estimates: list[Estimate], scale: float) -> None:
-        ax = self.ax_
-        if self.along == "shots":
-            ax.set_xscale("log")
-        ax.set_xticks(list(self.values), [str(value) for value in self.values])
-        ax.minorticks_off()
-        ax.set_xlabel("shots" if self.along == "shots" else "steps of adaptation")
-        ax.set_ylabel(f"{estimates[0].metric}{' (%)' if scale == 100 else ''}")
+            self.fill_between_.append(band)
         n_episodes = max(estimate.n_episodes for estimate in estimates)
+        ax.set(
+            xlabel="shots" if self.along == "shots" else "steps of adaptation",
+            ylabel=f"{estimates[0].metric}{' (%)' if scale == 100 else ''}",
+        )
         title = f"Mean and {100 * self.confidence:g} % interval, over {n_episodes} episodes"
         ax.set_title(title, loc="left", fontsize="medium")
-        ax.legend(frameon=False)
-        ax.grid(axis="y", color="0.92")
-        ax.set_axisbelow(True)
+        set_ticks(ax, self.values, log=self.along == "shots")
+        add_legend(ax, self.lines_)
+        add_grid(ax, "y")
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
+        return self

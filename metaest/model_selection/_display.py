@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from metaest._optional import import_optional
-from metaest._palette import PALETTE
+from metaest._palette import add_grid, is_dark, palette_on, wash_on, wrap_name, wrapped_lines
 from metaest.model_selection._estimate import Estimate, count_decimals, mean_interval
 
 __all__ = ["EpisodeScoresDisplay"]
@@ -62,7 +62,8 @@ class EpisodeScoresDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None: a new figure.
+            None: a new figure. Names and numbers stand on both sides of the axes; for a row of
+            them make the figure with ``plt.subplots(1, 2, layout="constrained")``.
         color : matplotlib color, default=None
 
         Returns
@@ -78,8 +79,9 @@ class EpisodeScoresDisplay:
         plt = import_optional("matplotlib.pyplot", "plot", "EpisodeScores.plot")
         n_rows = len(self.scores)
         if ax is None:
-            size = (6.4, 1.1 + 0.75 * n_rows)
-            _, ax = plt.subplots(figsize=size, layout="constrained")
+            longest = max(len(line) for line in wrapped_lines(self.scores))
+            width = 6.4 + 0.07 * max(0, longest - 12)
+            _, ax = plt.subplots(figsize=(width, 1.1 + 0.75 * n_rows), layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         estimates = [
             Estimate(name, self.metric, *mean_interval(values, self.confidence))
@@ -88,7 +90,7 @@ class EpisodeScoresDisplay:
         scale = 100 if all(estimate.is_share for estimate in estimates) else 1
         edges = _bins(scale * np.concatenate(list(self.scores.values())))
         for row, estimate in enumerate(estimates):
-            self._draw_row(n_rows - 1 - row, estimate, edges, scale, color or PALETTE[0])
+            self._draw_row(n_rows - 1 - row, estimate, edges, scale, color or palette_on(ax)[0])
         self._label_rows(estimates)
         self._finish(estimates, scale)
         return self
@@ -99,7 +101,8 @@ class EpisodeScoresDisplay:
         counts, _ = np.histogram(scale * self.scores[estimate.estimator], bins=edges)
         base = row + 0.1
         heights = base + 0.6 * counts / max(1, counts.max())
-        self.ax_.stairs(heights, edges, baseline=base, fill=True, color=color, alpha=0.25)
+        alpha = wash_on(self.ax_)
+        self.ax_.stairs(heights, edges, baseline=base, fill=True, color=color, alpha=alpha)
         self.ax_.errorbar(
             scale * estimate.mean,
             row,
@@ -116,7 +119,7 @@ class EpisodeScoresDisplay:
         """Write the names on the left and the numbers on the right."""
         places = count_decimals(estimates)
         rows = range(len(estimates) - 1, -1, -1)
-        self.ax_.set_yticks(list(rows), [estimate.estimator for estimate in estimates])
+        self.ax_.set_yticks(list(rows), [wrap_name(e.estimator) for e in estimates])
         for row, estimate in zip(rows, estimates, strict=True):
             self.ax_.annotate(
                 estimate.format(places),
@@ -138,7 +141,7 @@ class EpisodeScoresDisplay:
                 xycoords=("data", "axes fraction"),
                 xytext=(3, 3),
                 textcoords="offset points",
-                color="0.45",
+                color="0.7" if is_dark(ax) else "0.45",
                 fontsize="small",
             )
         n_episodes = max(estimate.n_episodes for estimate in estimates)
@@ -147,8 +150,7 @@ class EpisodeScoresDisplay:
         title = f"Mean and {100 * self.confidence:g} % interval, over the {n_episodes} episodes"
         ax.set_title(title, loc="left", fontsize="medium")
         ax.set_ylim(-0.35, len(estimates) - 0.2)
-        ax.grid(axis="x", color="0.92")
-        ax.set_axisbelow(True)
+        add_grid(ax, "x")
         ax.tick_params(axis="y", length=0)
         for side in ("top", "right", "left"):
             ax.spines[side].set_visible(False)

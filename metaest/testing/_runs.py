@@ -28,11 +28,12 @@ def build(
     input_shape: tuple[int, ...] = ROWS,
     *,
     backbone: str | BackboneFactory = small_backbone,
+    description_size: int | None = None,
     seed: int = 0,
 ) -> LearnerNet:
     """Build a learner's small network in float64."""
     n_classes = N_BASE_CLASSES if kind == "classification" else 1
-    spec = NetSpec(input_shape, kind, n_classes, backbone)
+    spec = NetSpec(input_shape, kind, n_classes, backbone, description_size=description_size)
     return learner.build(spec, np.random.default_rng(seed)).double().eval()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import permutations
+from typing import get_args
 from unittest import SkipTest
 
 from metaest._checks import Kind
 from metaest.exceptions import InvalidParameterError, did_you_mean
 from metaest.learners import Learner
-from metaest.testing import _invariance, _learning, _manners
+from metaest.testing import _claims, _invariance, _learning, _manners, _purity
 
 Check = Callable[[Learner, Kind], None]
 
@@ -17,8 +19,10 @@ Check = Callable[[Learner, Kind], None]
 CHECKS: tuple[Check, ...] = (
     _manners.check_parameters_are_scikit_learns,
     _manners.check_same_seed_same_weights,
+    _claims.check_claims_hold,
     _invariance.check_one_support_row_and_one_query_row,
     _invariance.check_any_ways_and_shots,
+    _purity.check_functions_are_pure,
     _invariance.check_absent_classes_have_no_probability,
     _invariance.check_padding_changes_nothing,
     _invariance.check_state_together_equals_state_alone,
@@ -58,10 +62,18 @@ def learner_checks(learner: Learner) -> Iterator[tuple[str, Callable[[], None]]]
         Without arguments; raises AssertionError (or what the learner raised) on failure and
         :class:`unittest.SkipTest` where the check does not apply.
 
+    Raises
+    ------
+    InvalidParameterError
+        If `learner` is no object of a subclass of Learner.
+    AssertionError
+        If its `kinds` are not what they can be.
+
     See Also
     --------
     check_learner : Run them all.
     """
+    _check_is_learner(learner)
     for kind in learner.kinds:
         for check in CHECKS:
             if kind == "classification" or check not in _CLASSIFICATION_ONLY:
@@ -96,7 +108,8 @@ def check_learner(
     AssertionError
         On the first check that fails, with its name.
     InvalidParameterError
-        If `expected_failures` names a check that this learner does not have.
+        If `learner` is no object of a subclass of Learner, or `expected_failures` names a check
+        that it does not have.
 
     Examples
     --------
@@ -124,6 +137,23 @@ def check_learner(
             raise AssertionError(f"{name} passed for {learner!r}, but should fail: {reason}")
         passed.append(name)
     return passed
+
+
+def _check_is_learner(learner: Learner) -> None:
+    """Raise where the checks would say something else, or where there would be none."""
+    if not isinstance(learner, Learner):
+        raise InvalidParameterError(
+            f"learner must be an object of a subclass of Learner, such as MyLearner(), got "
+            f"{learner!r}."
+        )
+    kinds: object = learner.kinds
+    known = get_args(Kind)
+    valid = [subset for n in range(1, 1 + len(known)) for subset in permutations(known, n)]
+    assert kinds in valid, (
+        f"kinds of {type(learner).__name__} must be a tuple of one or both of "
+        f"{' and '.join(map(repr, known))}, got {kinds!r}: no estimator takes the learner. Write "
+        'kinds = ("classification",), with its comma.'
+    )
 
 
 def _check_names(expected: Iterable[str], checks: Iterable[str]) -> None:

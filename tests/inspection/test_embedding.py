@@ -91,6 +91,56 @@ def test_the_legend_names_classes_and_parts(clf):
     assert EmbeddingDisplay.from_estimator(clf, *TASK, legend=False).ax_.get_legend() is None
 
 
+def display_of(labels):
+    """Points of support and query rows at random, some predicted wrongly."""
+    y = np.repeat(labels, 3)
+    points = np.random.default_rng(0).normal(size=(2, len(y), 2))
+    return EmbeddingDisplay(points[0], y, points[1], y_query=y, y_pred=np.roll(y, 1))
+
+
+@pytest.mark.parametrize(("n_classes", "n_named"), [(8, 8), (9, 9), (20, 20), (21, 0), (100, 0)])
+def test_many_classes_have_colours_of_their_own_and_leave_room(n_classes, n_named):
+    labels = np.array([f"_{i:02}, a class with quite a long name" for i in range(n_classes)])
+    display = display_of(labels).plot()
+    display.figure_.draw_without_rendering()  # a layout that fails warns, which is an error
+    assert len(np.unique(display.prototypes_.get_facecolors(), axis=0)) == n_classes
+    legend = display.ax_.get_legend()
+    texts = [text.get_text().replace("\n", " ") for text in legend.get_texts()]
+    assert texts[:-4] == labels[:n_named].tolist()
+    assert legend.get_title().get_text() == ("" if n_named else f"{n_classes} classes")
+    assert display.ax_.bbox.width > 3 * display.figure_.dpi
+    assert display.ax_.bbox.height > 3.5 * display.figure_.dpi
+
+
+def test_the_legend_leaves_room_in_axes_of_the_caller():
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
+    display = display_of(np.arange(14)).plot(axes[0])
+    figure.draw_without_rendering()
+    assert display.ax_.bbox.height > 2.5 * figure.dpi
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_marks_are_seen_on_the_background(style, transparent):
+    from matplotlib import pyplot as plt
+
+    paper, ink = ("black", "white") if style == "dark_background" else ("white", "black")
+    with plt.style.context(style):
+        _, ax = plt.subplots()
+        if transparent:
+            ax.set_facecolor("none")
+        display = display_of(np.arange(8)).plot(ax)
+    assert to_rgba(paper) not in set(map(tuple, display.prototypes_.get_facecolors()))
+    for drawn, edge in [
+        (display.wrong_, ink),
+        (display.prototypes_, ink),
+        (display.support_, paper),
+    ]:
+        assert set(map(tuple, drawn.get_edgecolors())) == {to_rgba(edge)}
+
+
 def test_without_query_labels_the_colours_are_the_predictions(clf):
     display = EmbeddingDisplay.from_estimator(clf, *TASK[:3])
     assert display.y_query is None

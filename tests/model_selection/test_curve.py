@@ -116,6 +116,58 @@ def test_the_picture_takes_axes_and_another_confidence():
     assert axes[1].get_xscale() == "linear"
 
 
+def draw(names, values=(1, 10), ax=None):
+    """Draw curves without computing any."""
+    curves = {name: [Estimate(name, "r2", 0.2, 0.1, 9)] * len(values) for name in names}
+    return AdaptationCurveDisplay(list(values), curves, along="shots").plot(ax)
+
+
+def test_no_two_curves_look_the_same():
+    lines = draw([f"model {i}" for i in range(56)]).lines_
+    assert (
+        len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 56
+    )
+
+
+@pytest.mark.parametrize("n_curves", [1, 2, 5, 6, 20])
+def test_the_legend_names_every_curve_and_leaves_room(n_curves):
+    names = [f"_{i}, a model with a long name that goes on and on" for i in range(n_curves)]
+    display = draw(names)
+    display.figure_.draw_without_rendering()  # a layout that fails warns, which is an error
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert [text.replace("\n", " ") for text in texts] == names
+    assert display.ax_.bbox.width > 3.5 * display.figure_.dpi
+    assert display.ax_.bbox.height > 2.5 * display.figure_.dpi
+
+
+def test_a_single_value_has_its_interval():
+    from matplotlib.collections import LineCollection
+
+    ax = draw("ab", [5]).ax_
+    bars = [each.get_segments()[0] for each in ax.collections if isinstance(each, LineCollection)]
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], [(0.1, 0.3)] * 2)
+    assert bars[0][0, 0] < 5 < bars[1][0, 0]  # side by side
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["5"]
+
+
+def test_ticks_too_close_together_are_not_all_named():
+    ax = draw("a", [*range(1, 11), 20, 21]).ax_
+    texts = [text.get_text() for text in ax.get_xticklabels()]
+    assert len(texts) == 12
+    assert texts[:6] == list("123456")
+    assert texts[-2:] == ["", "21"]
+
+
+def test_curves_are_seen_on_a_dark_background():
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import to_rgb
+
+    with plt.style.context("dark_background"):
+        display = draw([f"model {i}" for i in range(8)])
+    assert min(max(to_rgb(line.get_color())) for line in display.lines_) > 0.5
+    assert display.ax_.get_ygridlines()[0].get_alpha() < 0.3
+
+
 def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
     display = AdaptationCurveDisplay([1], {"a": [Estimate("a", "r2", 0, 1, 9)]}, along="shots")
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -133,9 +133,19 @@ def test_names_are_in_order(result):
             "neg_mean_squared_error: -3021 ± 251 (9 episodes)",
         ),
         (Estimate("a", "r2", 0.5, 0.0, 9), "r2: 0.500 ± 0.000 (9 episodes)"),
+        (Estimate("a", "r2", 0.5, 1e-17, 9), "r2: 0.500 ± 0.000 (9 episodes)"),
         (Estimate("a", "accuracy", 97.3, 0.4, 9), "accuracy: 97.30 ± 0.40 (9 episodes)"),
     ],
-    ids=["percent", "narrow", "no width", "loss", "large", "share", "in percent already"],
+    ids=[
+        "percent",
+        "narrow",
+        "no width",
+        "loss",
+        "large",
+        "share",
+        "rounding",
+        "in percent already",
+    ],
 )
 def test_numbers_are_written_with_the_digits_that_count(estimate, text):
     assert str(estimate) == text
@@ -198,6 +208,33 @@ def test_the_picture_takes_axes_colour_and_metric(result):
     assert display.figure_ is figure
     assert "chance" not in [text.get_text() for text in axes[1].texts]
     assert axes[1].get_xlabel() == "neg_log_loss of an episode"
+
+
+@pytest.mark.parametrize("name", ["short", "n" * 70, "a pipeline with a name of many words " * 4])
+def test_long_names_are_wrapped_and_leave_room(name):
+    display = make_result({name: {"accuracy": RNG.random(20)}}).plot()
+    display.figure_.draw_without_rendering()  # a layout that fails warns, which is an error
+    lines = display.ax_.get_yticklabels()[0].get_text().split("\n")
+    assert len(lines) <= 3
+    assert max(map(len, lines)) <= 30
+    assert display.ax_.bbox.width > 3.5 * display.figure_.dpi
+    title = display.ax_._left_title.get_window_extent()
+    assert title.x1 < display.figure_.bbox.x1
+
+
+def test_the_picture_is_seen_on_a_dark_background():
+    from matplotlib import pyplot as plt
+
+    result = make_result({"a": {"accuracy": RNG.random(20)}})
+    grids, alphas = [], []
+    for style in ("default", "dark_background"):
+        with plt.style.context(style):
+            ax = result.plot().ax_
+        line = ax.get_xgridlines()[0]
+        grids.append((line.get_color(), line.get_alpha() < 0.3))
+        alphas.append(ax.patches[0].get_alpha())
+    assert grids == [("black", True), ("white", True)]
+    assert alphas[0] < alphas[1]
 
 
 @pytest.mark.parametrize(
