@@ -74,15 +74,16 @@ class InContextTransformer(Learner):
         The averaged log-probabilities are divided by it.
     companions : float, default=0.6
         Share that classical classifiers, fitted to the support rows, have in the answer: a
-        logistic regression and a forest, at first in equal parts. Small tables are where they are good,
-        too, and they err elsewhere. The answer is the weighted mean of the logarithms of the
+        logistic regression and a forest, at first in equal parts. Small tables are where they are
+        good, too, and they err elsewhere. The answer is the weighted mean of the logarithms of the
         network's probabilities and theirs. From 80 support rows on (and up to 10 classes) the
         network also reads, as columns, what regression and forest say of rows that they were not
         fitted to: it learns in context how far to trust them, and the part of each in their share
         is the one that such rows make likeliest. For numbers a ridge regression and
         a forest, and the answer is the mixture of the distributions; of theirs each has the part
         that rows it was not fitted to speak for, and where both together explain more than 0.6
-        of the variance of such rows, that is their share. 0: the network alone.
+        of the variance of such rows, that is their share; where they err less there than the
+        mixture's variance says, it is multiplied by what is right. 0: the network alone.
     n_trees : int, default=128
         Trees of the forest.
     max_rows : int, default=10000
@@ -203,8 +204,9 @@ class InContextTransformer(Learner):
             if not fitted:
                 return to_gaussian(own, state)
             theirs = predict_regressors(fitted, query_x)
-            share = fitted["trust"][:, 1, None, None].clamp(min=self.companions)
-            return to_gaussian((1 - share) * own + share * theirs, state)
+            _, explained, spread = fitted["trust"][:, None].unbind(-1)  # (B, 1) each
+            share = explained.unsqueeze(2).clamp(min=self.companions)
+            return to_gaussian((1 - share) * own + share * theirs, state, spread)
         if self.companions == 0:
             return self._answer(module, state, read)
         voices = predict_companions(fitted, query_x)

@@ -137,10 +137,19 @@ def _shares(net: InContextNet, state: State, query_x: Tensor, temperature: float
     return (logits * _SHARPNESS / temperature).softmax(-1)
 
 
-def to_gaussian(moments: Tensor, state: State) -> Gaussian:
-    """Bring moments of standardised targets to the targets' scale: (B, Q, 2) -> (B, Q)."""
+def to_gaussian(moments: Tensor, state: State, spread: Tensor | float = 1.0) -> Gaussian:
+    """Bring moments of standardised targets to the targets' scale: (B, Q, 2) -> (B, Q).
+
+    Parameters
+    ----------
+    moments : Tensor of shape (B, Q, 2)
+        Mean and mean square.
+    state : dict of Tensor
+    spread : Tensor of shape (B, 1) or float, default=1.0
+        Multiplies the variance.
+    """
     mean, square = moments.unbind(-1)
-    variance = (square - mean.square()).clamp(min=_LEAST_VARIANCE)
+    variance = (spread * (square - mean.square())).clamp(min=_LEAST_VARIANCE)
     return Gaussian(mean * state["scale"] + state["center"], variance * state["scale"].square())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +14,7 @@ from metaest.learners._base import State
 from metaest.learners._companions import fill_gaps, fit_each
 from metaest.learners._in_context_bins import standardize_targets
 from metaest.learners._linear import choose_terms, expand, linear_tables, predict_linear
-from metaest.learners._trees import fit_forests, predict_trees, tree_tables
+from metaest.learners._trees import ask_left_out, fit_forests, predict_trees, tree_tables
 
 #: Penalties that the ridge regression chooses from.
 _PENALTIES = np.logspace(-3, 4, 15)
@@ -30,11 +28,11 @@ _BEYOND = 0.25
 #: Below any square of a standardised target that counts.
 _TINY = 1e-12
 
-#: Its trees leave out rows, which they can be asked about; there is no need for a score of that.
-_WATCHED_FOREST = functools.partial(RandomForestRegressor, oob_score=lambda y, predicted: 0.0)
-
 #: Rows that speak for equal parts, and rows of which nothing is explained, before any is seen.
 _EQUAL_ROWS, _DOUBTING_ROWS = 20, 10
+
+#: Rows whose errors are what they were expected to be, before any is seen.
+_EXPECTED_ROWS = 10
 
 #: Errors beyond so many medians count less.
 _FAR_OUT = 3.0
@@ -47,7 +45,8 @@ def fit_regressors(support: Support, n_trees: int) -> State:
     extremely randomised trees, the other half those of a random forest. Gaps and categories are
     treated as beside classes (:func:`~metaest.learners._companions.fit_companions`). What
     regression (leave-one-out) and random forest (out of bag) say of rows that they were not fitted
-    to tells how much each counts, and how far both together are to be trusted.
+    to tells how much each counts, how far both together are to be trusted, and how far their
+    errors stay behind what they expect.
 
     Parameters
     ----------
@@ -58,8 +57,8 @@ def fit_regressors(support: Support, n_trees: int) -> State:
     Returns
     -------
     dict of Tensor, each of shape (B, ...)
-        "trust" (B, 2): the regression's part, and the part of the targets' variance that both
-        explain in rows that they were not fitted to.
+        "trust" (B, 3): the regression's part, the part of the targets' variance that both
+        explain in rows that they were not fitted to, and by what to multiply variances.
 
     References
     ----------
@@ -70,9 +69,12 @@ def fit_regressors(support: Support, n_trees: int) -> State:
     """
 
     def fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray) -> dict[str, np.ndarray]:
-        ridge, left_out = _fit_ridge(X, y, categorical)
+        ridge, left_out = _fit_ridge(X, y, categorical)  # (n, 2) what is said of rows left out
         trees, out_of_bag = _fit_trees(X, y, n_trees)
-        return ridge | trees | {"trust": _weigh(left_out, out_of_bag, y)}
+        part, explained = _weigh(left_out[:, 0], out_of_bag[:, 0], y)
+        both = part * left_out + (1 - part) * out_of_bag
+        trust = np.array([part, explained, _compare(both, y)])
+        return ridge | trees | {"trust": trust}
 
     # Trees see no difference between tiny targets, and let last digits decide between equal splits.
     targets = standardize_targets(support)[0].round(decimals=_DIGITS)
@@ -105,7 +107,7 @@ def predict_regressors(state: State, x: Tensor) -> Tensor:
 def _fit_ridge(
     X: np.ndarray, y: np.ndarray, categorical: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the regression, and what one without a row predicts of it: (n,)."""
+    """Return the regression, and what one without a row says of its target and of its square."""
     terms = choose_terms(X, categorical)
     inputs = expand(X, terms).astype(float)
     center, mean = inputs.mean(0), y.mean()
@@ -123,31 +125,37 @@ def _fit_ridge(
     bias = np.array([mean - center @ weight])
     tables = linear_tables(terms, weight[:, None], bias)
     left_out = (y - residuals[best]).clip(low, high)
-    return {**tables, "ridge": np.array([low, high, errors[best]])}, left_out
+    said = np.stack([left_out, left_out**2 + errors[best]], 1)
+    return {**tables, "ridge": np.array([low, high, errors[best]])}, said
 
 
 def _fit_trees(
     X: np.ndarray, y: np.ndarray, n_trees: int
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Return the forest, and what its trees that did not see a row predict of it: (n,)."""
-    with warnings.catch_warnings():  # a row that every tree saw is predicted to be the mean, 0
-        warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
-        forests = fit_forests(X, y, (ExtraTreesRegressor, _WATCHED_FOREST), n_trees)
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the forest, and what its trees without a row say of its target and of its square.
+
+    Of a row that every tree saw, NaN.
+    """
+    forests = fit_forests(X, y, (ExtraTreesRegressor, RandomForestRegressor), n_trees)
     trees = [member.tree_ for forest in forests for member in forest.estimators_]
     means = [tree.value[:, 0, 0] for tree in trees]
     squares = [tree.impurity + mean**2 for tree, mean in zip(trees, means, strict=True)]
     values = [np.stack(parts, 1) for parts in zip(means, squares, strict=True)]
-    return tree_tables(trees, values), getattr(forests[-1], "oob_prediction_", None)
+    said = np.full((len(y), 2), np.nan)
+    if len(forests) == 2:
+        said = ask_left_out(forests[1], X, values[-len(forests[1].estimators_) :])
+    return tree_tables(trees, values), said
 
 
-def _weigh(ridge: np.ndarray, forest: np.ndarray | None, y: np.ndarray) -> np.ndarray:
+def _weigh(ridge: np.ndarray, forest: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return the regression's part, and the part of the variance that both explain.
 
     The regression's part is the one of least squared error in rows that neither was fitted to;
     rows where both are far out count less (Huber's weights), and some count for equal parts.
     """
-    if forest is None:
-        return np.array([0.5, 0.0])
+    if np.isnan(forest).all():
+        return 0.5, 0.0
+    forest = np.nan_to_num(forest)  # the mean
     nearer = np.minimum(np.abs(ridge - y), np.abs(forest - y))
     weight = 1 / np.maximum(1, nearer / (_FAR_OUT * np.median(nearer) + _TINY))
     difference = ridge - forest
@@ -157,4 +165,23 @@ def _weigh(ridge: np.ndarray, forest: np.ndarray | None, y: np.ndarray) -> np.nd
     part = float(np.clip(part, 0, 1))
     wrong = np.sum((part * ridge + (1 - part) * forest - y) ** 2) + _DOUBTING_ROWS * y.var()
     unexplained = wrong / ((len(y) + _DOUBTING_ROWS) * y.var() + _TINY)
-    return np.array([part, np.clip(1 - unexplained, 0, 1)])
+    return part, float(np.clip(1 - unexplained, 0, 1))
+
+
+def _compare(said: np.ndarray, y: np.ndarray) -> float:
+    """Return squared errors in rows left out, as a part of the variance expected: at most 1.
+
+    Trees of few rows are farther apart than they are wrong where there is little noise.
+
+    Parameters
+    ----------
+    said : ndarray of shape (n, 2)
+        Mean of the target and of its square; NaN: nothing was said.
+    y : ndarray of shape (n,)
+    """
+    known = np.isfinite(said).all(1)
+    mean, square = said[known].T
+    wrong, expected = np.sum((mean - y[known]) ** 2), np.sum(square - mean**2)
+    expected = expected + _TINY
+    prior = _EXPECTED_ROWS * expected / max(1, known.sum())
+    return float(min(1, (wrong + prior) / (expected + prior))) if known.any() else 1.0

@@ -40,6 +40,33 @@ def tree_tables(trees: list[Any], values: list[np.ndarray]) -> dict[str, np.ndar
     return {name: array.swapaxes(0, 1).copy() for name, array in by_node.items()} | {"depth": depth}
 
 
+def ask_left_out(forest: Any, X: np.ndarray, values: list[np.ndarray]) -> np.ndarray:
+    """Return the mean of the values of those trees whose sample a row was not in.
+
+    Parameters
+    ----------
+    forest : fitted forest, with samples of its own for each tree
+    X : ndarray of shape (n, F)
+        The rows that it was fitted to.
+    values : list of ndarray of shape (nodes, k)
+        Of each tree.
+
+    Returns
+    -------
+    ndarray of shape (n, k)
+        NaN for rows that were in all samples.
+    """
+    X = _as_float32(X)
+    total, count = np.zeros((len(X), values[0].shape[1])), np.zeros(len(X))
+    members = zip(forest.estimators_, forest.estimators_samples_, values, strict=True)
+    for member, sample, value in members:
+        others = np.bincount(sample, minlength=len(X)) == 0
+        total[others] += value[member.tree_.apply(X[others])]
+        count += others
+    with np.errstate(invalid="ignore"):
+        return total / count[:, None]
+
+
 def _as_float32(X: np.ndarray) -> np.ndarray:
     """Bring values into the trees' precision, the largest ones at its end."""
     largest = np.finfo(np.float32).max

@@ -110,11 +110,17 @@ def test_companions_that_explain_more_have_a_larger_share() -> None:
     parts = [whole[:, rows] for rows in (slice(30), slice(30, 40)) for whole in (x, y, known)]
     batch = EpisodeBatch(*parts)
     fitted = fit_regressors(batch.support, 8)
-    explained = fitted["trust"][:, 1]
+    _, explained, spread = fitted["trust"].T[:, :, None]
     assert explained[0] > 0.6 > 0.3 > explained[1]
-    share = explained.clamp(min=0.3)[:, None]
-    expected = (1 - share) * moments(batch, 0.0) + share * moments(batch, 1.0)
-    torch.testing.assert_close(moments(batch, 0.3), expected, **EXACT)
+    assert spread[0] < 0.8  # the forest is farther off than the line, and counts for little
+
+    def before(companions: float) -> torch.Tensor:
+        mean, square = moments(batch, companions)
+        return torch.stack([mean, mean.square() + (square - mean.square()) / spread])
+
+    share = explained.clamp(min=0.3)
+    expected = (1 - share) * moments(batch, 0.0) + share * before(1.0)
+    torch.testing.assert_close(before(0.3), expected, **EXACT)
 
 
 @pytest.mark.parametrize("order", [[2, 0, 1], [1, 2, 0]], ids=str)

@@ -73,7 +73,7 @@ def test_spread_of_the_regression_is_its_leave_one_out_error(data) -> None:
 
 def test_parts_are_by_errors_in_rows_not_fitted_to(data) -> None:
     X, y, *_ = data
-    part, explained = fit_regressors(support_of(X, y), 40)["trust"][0].tolist()
+    part, explained, spread = fit_regressors(support_of(X, y), 40)["trust"][0].tolist()
     scaled = StandardScaler().fit_transform(X)
     penalty = RidgeCV(_PENALTIES).fit(scaled, y).alpha_
     linear = cross_val_predict(RidgeCV([penalty]), scaled, y, cv=LeaveOneOut())
@@ -95,24 +95,44 @@ def test_parts_are_by_errors_in_rows_not_fitted_to(data) -> None:
     wrong = np.sum((best * linear + (1 - best) * trees - y) ** 2) / y.var()
     np.testing.assert_allclose(explained, max(0, 1 - (wrong + 10) / (len(y) + 10)), atol=1e-6)
 
+    def said(i: int) -> np.ndarray:
+        """Targets of the leaves of the trees that did not see a row: their mean and square."""
+        rows = [
+            y[sample][tree.apply(scaled[sample]) == tree.apply(scaled[[i]])]
+            for tree, sample in zip(forest.estimators_, forest.estimators_samples_, strict=True)
+            if i not in sample
+        ]
+        return np.mean([[leaf.mean(), (leaf**2).mean()] for leaf in rows], axis=0)
+
+    leaves = np.array([said(i) for i in range(len(y))])
+    np.testing.assert_allclose(leaves[:, 0], trees, atol=1e-6)
+    square = linear**2 + np.mean(
+        (cross_val_predict(RidgeCV([penalty]), scaled, y, cv=LeaveOneOut()) - y) ** 2
+    )
+    expected = part * square + (1 - part) * leaves[:, 1] - (part * linear + (1 - part) * trees) ** 2
+    wrong = np.mean((part * linear + (1 - part) * trees - y) ** 2) / expected.mean()
+    np.testing.assert_allclose(spread, min(1, (len(y) * wrong + 10) / (len(y) + 10)), atol=1e-6)
+
 
 def test_the_better_one_counts_more() -> None:
     """A line is the regression's, a step the forest's; both are all but exact."""
     X = np.random.default_rng(0).uniform(-1, 1, (80, 2)).round(6)
     line, step = X @ [2.0, 1.0], (X[:, 0] > 0.1) - (X[:, 1] > 0.3).astype(float)
     found = [fit_regressors(support_of(X, y), 40)["trust"][0].tolist() for y in (line, step)]
-    (of_line, explained), (of_step, _) = found
+    (of_line, explained, spread), (of_step, _, _) = found
     assert of_line == pytest.approx((80 + 20 / 2) / 100, abs=0.01)
     assert of_step < 0.3
     assert explained > 0.8
+    assert spread < 0.5
 
 
 @pytest.mark.parametrize("n_trees", [1, 2])
 def test_without_trees_that_leave_out_rows(n_trees: int, data) -> None:
     X, y, *_ = data
-    part, explained = fit_regressors(support_of(X, y), n_trees)["trust"][0].tolist()
+    part, explained, spread = fit_regressors(support_of(X, y), n_trees)["trust"][0].tolist()
     assert 0 <= part <= 1
-    assert (part, explained) == (0.5, 0.0) if n_trees == 1 else 0 <= explained < 1
+    assert 0 < spread <= 1
+    assert (part, explained, spread) == (0.5, 0.0, 1.0) if n_trees == 1 else 0 <= explained < 1
 
 
 def test_tasks_together_equal_tasks_alone(data) -> None:
