@@ -56,6 +56,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "show_signature": False,
     "plot_gallery": "True",
+    "parallel": 2,
     "min_reported_time": 1,
 }
 

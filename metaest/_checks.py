@@ -108,9 +108,7 @@ def remedy_for(message: str, *, gaps: bool = False) -> str:
 
 def check_targets(y: Any, n_rows: int, label: str) -> np.ndarray:
     try:
-        if isinstance(y, (list, tuple)) and np.asarray(y).dtype.kind == "U":
-            y = np.asarray(y, dtype=object)  # or numpy makes text of gaps and numbers, too
-        y = column_or_1d(y)
+        y = column_or_1d(_as_given(y))
     except ValueError as error:
         raise TaskError(f"y of {label} must be one-dimensional: {error}") from error
     if len(y) != n_rows:
@@ -129,12 +127,19 @@ def check_groups(groups: Any, n_rows: int) -> np.ndarray:
     shape = np.shape(groups)
     if len(shape) != 1 and shape[1:] != (1,):
         raise TaskError(f"groups must be one-dimensional, one entry per row; got shape {shape}.")
-    groups = column_or_1d(groups)
+    groups = column_or_1d(_as_given(groups))
     if len(groups) != n_rows:
         raise TaskError(
             f"groups must have one entry per row: expected {n_rows}, got {len(groups)}."
         )
     return check_no_missing(groups, "groups")
+
+
+def _as_given(values: Any) -> Any:
+    """Return a list with text as objects, or numpy makes text of gaps and numbers, too."""
+    if isinstance(values, (list, tuple)) and np.asarray(values).dtype.kind == "U":
+        return np.asarray(values, dtype=object)
+    return values
 
 
 def check_no_missing(values: np.ndarray, label: str) -> np.ndarray:
@@ -156,9 +161,10 @@ def check_no_missing(values: np.ndarray, label: str) -> np.ndarray:
         np.unique(values)
     except (TypeError, ValueError) as error:  # ValueError: of arrays
         types = sorted({type(value).__name__ for value in values})
+        what = "has values of the type" if len(types) == 1 else "mixes values of the types"
         raise TaskError(
-            f"{label} mixes values of the types {', '.join(types)}, which cannot be sorted; make "
-            "them one type, for example with astype(str)."
+            f"{label} {what} {', '.join(types)}, which cannot be sorted; make them numbers or "
+            "text, for example with astype(str)."
         ) from error
     return values
 

@@ -26,6 +26,7 @@ class Column(NamedTuple):
     kind: ColumnKind
     values: np.ndarray  # (n_rows,) float64 or int64
     levels: Sequence[str] = ()
+    dates: bool = False  # the numbers are seconds, of dates or spans of time
 
 
 class Table:
@@ -98,12 +99,16 @@ def parse(raw: np.ndarray) -> Column:
     if raw.dtype.kind in "mM":
         unit = "datetime64[us]" if raw.dtype.kind == "M" else "timedelta64[us]"
         seconds = raw.astype(unit).astype(np.int64) / 1e6
-        return Column("numeric", np.where(np.isnat(raw), np.nan, seconds))
+        return Column("numeric", np.where(np.isnat(raw), np.nan, seconds), dates=True)
     if raw.dtype.kind == "c":
         return Column("numeric", np.abs(raw).astype(np.float64))
     codes, uniques = _factorize(raw.tolist())
-    if (as_float := _all_numbers(uniques)) is not None:
-        return Column("numeric", np.append(as_float, np.nan)[codes])
+    if all(_is_number(value) for value in uniques):
+        floats = [float(value) for value in uniques]
+        return Column("numeric", np.array([*floats, np.nan])[codes])
+    if all(isinstance(value, datetime.date) for value in uniques):
+        floats = [_seconds(value) for value in uniques]
+        return Column("numeric", np.array([*floats, np.nan])[codes], dates=True)
     return Column("categorical", codes, [as_text(value) for value in uniques])
 
 
@@ -161,15 +166,6 @@ def is_missing(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return isinstance(differs, (bool, np.bool_)) and bool(differs)
-
-
-def _all_numbers(uniques: list[Any]) -> np.ndarray | None:
-    """Return the values as floats if all are numbers or all are dates."""
-    if all(_is_number(v) for v in uniques):
-        return np.array([float(v) for v in uniques])
-    if all(isinstance(v, datetime.date) for v in uniques):
-        return np.array([_seconds(v) for v in uniques])
-    return None
 
 
 def _seconds(value: datetime.date) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from metaest._checks import check_rows
-from metaest._table import Table, as_text, is_missing, parse
+from metaest._table import Column, Table, as_text, is_missing, parse
 from metaest._warn import warn
 from metaest.exceptions import TaskError
 
@@ -50,9 +50,12 @@ class TableCodes(NamedTuple):
     levels : tuple
         Of each column: its categories in order, or None where it holds numbers. A column of gaps
         only has no categories; whatever it holds later is missing, too.
+    dates : tuple of bool, or None
+        Of each column: whether its numbers are dates. None: not known.
     """
 
     levels: tuple[tuple[str, ...] | None, ...]
+    dates: tuple[bool, ...] | None = None
 
     @classmethod
     def learn(cls, X: Any, label: str = "the support set") -> Self:
@@ -65,31 +68,34 @@ class TableCodes(NamedTuple):
             Names the table in messages.
         """
         table = Table(X, label)
-        return cls(tuple(_levels(table, i) for i in range(table.n_columns)))
+        columns = [table.column(i) for i in range(table.n_columns)]
+        levels = tuple(_levels(column, table.ranks(i)) for i, column in enumerate(columns))
+        return cls(levels, tuple(column.dates for column in columns))
 
     @classmethod
-    def of(cls, categories: Sequence[np.ndarray | None]) -> Self:
-        """Return the codes that have these :attr:`categories`."""
-        return cls(tuple(None if c is None else tuple(c.tolist()) for c in categories))
+    def of(
+        cls, categories: Sequence[np.ndarray | None], dates: Sequence[bool] | None = None
+    ) -> Self:
+        """Return the codes that have these :attr:`categories` and :attr:`dates`."""
+        levels = tuple(None if c is None else tuple(c.tolist()) for c in categories)
+        return cls(levels, None if dates is None else tuple(dates))
 
     @property
     def categories(self) -> list[np.ndarray | None]:
         """Of each column: its categories, ndarray of str, or None where it holds numbers."""
         return [None if c is None else np.array(c, dtype=str) for c in self.levels]
 
-    def encode(self, X: Any, *, dates: bool = True) -> np.ndarray:
+    def encode(self, X: Any) -> np.ndarray:
         """Return numbers: codes for categories, NaN for gaps and for categories not seen in `fit`.
 
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_rows, n_columns)
-        dates : bool, default=True
-            Whether columns of dates count as numbers; False where `fit` cannot have had any.
 
         Raises
         ------
         TaskError
-            If a column of numbers has a value that is none.
+            If a column of numbers has a value that is none, or dates, or one of dates numbers.
 
         Warns
         -----
@@ -103,9 +109,10 @@ class TableCodes(NamedTuple):
             if levels is not None:
                 encoded[:, i] = _codes(raw, name, levels)
                 continue
-            if raw.dtype.kind in "mM" and not dates:
-                raise TaskError(f"column {name!r} held numbers in fit and has dates now. {_ALIKE}")
-            encoded[:, i] = _numbers(raw, name)
+            column = _numbers(raw, name)
+            encoded[:, i] = column.values
+            if self.dates is not None and not np.isnan(column.values).all():
+                _check_dates(column, name, self.dates[i])
         return encoded
 
     def warn_of_numbers(self, X: Any) -> None:
@@ -134,8 +141,7 @@ class TableCodes(NamedTuple):
             )
 
 
-def _levels(table: Table, index: int) -> tuple[str, ...] | None:
-    column, ranks = table.column(index), table.ranks(index)
+def _levels(column: Column, ranks: list[str] | None) -> tuple[str, ...] | None:
     if ranks is None and column.kind == "numeric" and not np.isnan(column.values).all():
         return None
     seen = set(column.levels)
@@ -174,14 +180,21 @@ def _codes(raw: np.ndarray, name: Any, levels: tuple[str, ...]) -> np.ndarray:
     return np.array(found)
 
 
-def _numbers(raw: np.ndarray, name: Any) -> np.ndarray:
+def _check_dates(column: Column, name: Any, wanted: bool) -> None:
+    if column.dates != wanted:
+        then, now = ("dates", "numbers") if wanted else ("numbers", "dates")
+        remedy = "Make dates of them, with pd.to_datetime." if wanted else _ALIKE
+        raise TaskError(f"column {name!r} held {then} in fit and has {now} now. {remedy}")
+
+
+def _numbers(raw: np.ndarray, name: Any) -> Column:
     column = parse(raw)
     if column.kind == "numeric":
-        return column.values
+        return column
     values = raw.astype(object)  # a truth value among them is the number that it was in fit
     values[[isinstance(value, (bool, np.bool_)) for value in values]] *= 1
     if (numbers := parse(values)).kind == "numeric":
-        return numbers.values
+        return numbers
     text = next((level for level in column.levels if not _is_finite(level)), column.levels[0])
     raise TaskError(f"column {name!r} held numbers in fit and has {text!r} now. {_ALIKE}")
 

@@ -1,8 +1,9 @@
 """Everything metaest asks of torch that is not mathematics: devices, seeds, conversions."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,33 +66,61 @@ def local_seed(
         yield
 
 
-class _OneThread:
-    """How many blocks ask for one thread now, and what to restore after the last of them."""
+class _ProcessWide:
+    """A setting of the whole process, that blocks in any thread want at one value.
 
-    lock = threading.Lock()
-    depth = 0
-    before = 1
+    What it was is restored by the last of them to end.
+
+    Parameters
+    ----------
+    read, write : callable
+    wanted : object
+    """
+
+    def __init__(self, read: Callable[[], Any], write: Callable[[Any], Any], wanted: Any) -> None:
+        self._read, self._write, self._wanted = read, write, wanted
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._before: Any = None
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        with self._lock:
+            if self._depth == 0:
+                self._before = self._read()
+                self._write(self._wanted)
+            self._depth += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._write(self._before)
 
 
-@contextmanager
-def one_intra_op_thread() -> Iterator[None]:
+_THREADS = _ProcessWide(torch.get_num_threads, torch.set_num_threads, 1)
+_PRECISION = _ProcessWide(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+
+
+def one_intra_op_thread() -> AbstractContextManager[None]:
     """Let torch use one thread inside an operation, until the last such block ends.
 
     Small tensors gain nothing from more, and on a loaded machine the threads wait for each
     other: 20 times slower was measured. The number is the whole process's.
     """
-    with _OneThread.lock:
-        if _OneThread.depth == 0:
-            _OneThread.before = torch.get_num_threads()
-            torch.set_num_threads(1)
-        _OneThread.depth += 1
-    try:
+    return _THREADS.block()
+
+
+@contextmanager
+def usual_torch() -> Iterator[None]:
+    """Work inside the block, or function, as torch does where nobody set anything.
+
+    That is with float32 as the default, which other packages change for their own sake, and out
+    of ``torch.inference_mode``, in which learners that take gradient steps cannot adapt.
+    """
+    with _PRECISION.block(), torch.inference_mode(False):
         yield
-    finally:
-        with _OneThread.lock:
-            _OneThread.depth -= 1
-            if _OneThread.depth == 0:
-                torch.set_num_threads(_OneThread.before)
 
 
 def threads_for(n_numbers: int) -> AbstractContextManager[None]:

@@ -70,7 +70,7 @@ def test_what_is_not_missing(value) -> None:
 def test_labels_that_are_arrays() -> None:
     labels = np.empty(2, dtype=object)
     labels[:] = [np.array([1, 2]), np.array([np.nan, 1])]
-    with pytest.raises(TaskError, match=r"labels mixes values of the types ndarray"):
+    with pytest.raises(TaskError, match=r"labels has values of the type ndarray, which"):
         check_no_missing(labels, "labels")
 
 

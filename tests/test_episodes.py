@@ -229,6 +229,26 @@ def test_augmentation_gets_floats_and_changes_no_data() -> None:
     assert tasks[0].X.min() == 200
 
 
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (lambda x, g: x[:, :1], r"shape of its rows, \(2, 2\); got Tensor of shape \(2, 1\)"),
+        (lambda x, g: x.numpy(), r"must return a torch.Tensor .* got ndarray of shape \(2, 2\)"),
+        (lambda x, g: None, r"got NoneType"),
+    ],
+)
+def test_an_augmentation_that_returns_something_else(augment, message: str) -> None:
+    tasks = TaskSet.from_pool(np.ones((8, 2)), np.arange(8) % 2, augment=augment)
+    with pytest.raises(InvalidParameterError, match=message):
+        EpisodeSampler(tasks, n_ways=2, n_shots=1, n_queries=1).batch([0])
+
+
+def test_an_augmentation_in_another_precision() -> None:
+    tasks = TaskSet.from_pool(np.ones((8, 2)), np.arange(8) % 2, augment=lambda x, g: x.double())
+    batch = EpisodeSampler(tasks, n_ways=2, n_shots=1, n_queries=1).batch([0])
+    assert batch.support_x.dtype == torch.float32
+
+
 def test_the_augmentation_is_not_seeded_as_the_draw() -> None:
     # numpy's seed sequences ignore zeros at the end: [5, 3, 0] is [5, 3].
     seeds = []
@@ -282,6 +302,7 @@ def test_parts_are_padded_to_their_own_longest_task() -> None:
         (POOL, {"n_ways": 9}, r"n_ways=9 asks for 9 classes, but the pool has 8.*n_ways=8 or less"),
         (POOL, {"n_ways": (9, 12)}, r"n_ways=\(9, 12\) asks for 9 classes"),
         (POOL, {"n_shots": 15, "n_queries": 6}, r"class 0 of the pool has 20 rows, but .* = 21"),
+        (SETS[2:3], {"n_queries": 5, "n_shots": 1, "n_ways": 2}, "class 0 of task 2 has 5 rows"),
         (SETS, {"n_queries": 5, "n_shots": 1}, r"class 0 of task 2 has 5 rows, but .* = 6"),
         (REGRESSION, {"n_shots": 8, "n_queries": 3}, r"task 0 has 10 rows, but .* = 11 are needed"),
     ],

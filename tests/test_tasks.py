@@ -153,6 +153,15 @@ def test_from_groups() -> None:
     assert list(tasks.feature_names) == ["width", "height"]
     named = TaskSet.from_groups(X, y, np.where(GROUPS == 7, "west", "east"))
     assert [task.name for task in named] == ["east", "west"]
+    pairs = np.empty(12, dtype=object)
+    pairs[:] = [(group, "a") for group in GROUPS.tolist()]
+    assert [task.name for task in TaskSet.from_groups(X, y, pairs)] == ["(7, 'a')", "(8, 'a')"]
+
+
+def test_groups_in_no_order() -> None:
+    tasks = TaskSet.from_groups(X, np.repeat([0, 1], 6), np.arange(12) % 3)
+    for number, task in enumerate(tasks):
+        np.testing.assert_array_equal(task.X, X[number::3])
 
 
 def test_kind_of_groups_is_that_of_the_whole_table() -> None:
@@ -167,6 +176,8 @@ def test_kind_of_groups_is_that_of_the_whole_table() -> None:
         (GROUPS[:5], "groups must have one entry per row: expected 12, got 5"),
         ([NAN, *GROUPS[1:]], r"groups has 1 missing values \(first at row 0\)"),
         ([None, *GROUPS[1:]], "groups has 1 missing values"),
+        ([NAN, *"abcdefghijk"], r"groups has 1 missing values \(first at row 0\)"),
+        ([1, "1"] * 6, "groups mixes values of the types int, str"),
         (np.arange(12), "task '0' has one class"),
     ],
 )
@@ -190,7 +201,7 @@ def test_from_datasets() -> None:
     [
         ([], "the task set is empty"),
         ([X], r"task 0 must be a pair \(X, y\), got ndarray.*from_pool"),
-        ([(X, Y), (X, Y, GROUPS)], r"task 1 must be a pair"),
+        ([(X, Y), (X, Y, GROUPS)], r"task 1 must be a pair \(X, y\), got a tuple of 3\."),
         ([(X, Y), (X, X[:, 0] / 7)], "mix classification and regression"),
         ([(X, Y), (X, Y[:3])], "X and y of task '1' differ in length"),
     ],
@@ -298,6 +309,22 @@ def test_rotations_are_new_classes() -> None:
         np.testing.assert_array_equal(rows, np.rot90(images, quarter, axes=(2, 3)))
         codes = turned[0].codes[6 * quarter : 6 * quarter + 6]
         np.testing.assert_array_equal(codes, 3 * quarter + tasks[0].codes)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_held_out_classes_take_their_rotations_along(twice: bool) -> None:
+    images = np.arange(10 * 9.0).reshape(10, 1, 3, 3)
+    tasks = TaskSet.from_pool(images, np.arange(10) % 5).with_rotations()
+    tasks = tasks.with_rotations() if twice else tasks
+    kept, held_out = tasks.split(0.2, random_state=1)
+    originals = [set(part[0].classes % 5) for part in (kept, held_out)]
+    assert list(map(len, originals)) == [4, 1]
+    assert originals[0].isdisjoint(originals[1])
+    assert len(held_out[0].classes) == len(tasks[0].classes) / 5
+    again, rest = kept.split(0.5, random_state=1)  # the parts know it, too
+    assert {*again[0].classes % 5}.isdisjoint(rest[0].classes % 5)
+    one = rest.split(0.5)[0].split(0.5)
+    assert one[1] is None  # the rotations of one class
 
 
 @pytest.mark.parametrize(

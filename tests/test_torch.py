@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaest._torch import as_float_tensor, local_seed, resolve_device
+from metaest._torch import as_float_tensor, local_seed, resolve_device, usual_torch
 from metaest.exceptions import DeviceError
 
 
@@ -36,6 +36,25 @@ def test_local_seed_is_local_to_its_block_in_every_thread() -> None:
     assert torch.equal(first_draws[0], expected)
     assert len(done) == 1
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_usual_torch_is_left_as_it_was_found_when_the_last_thread_ends() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        inside, other = usual_torch(), usual_torch()
+        with torch.inference_mode():
+            inside.__enter__()
+            assert not torch.is_inference_mode_enabled()
+            thread = threading.Thread(target=other.__enter__)
+            thread.start()
+            thread.join()
+            inside.__exit__(None, None, None)
+            assert torch.is_inference_mode_enabled()
+            assert torch.get_default_dtype() == torch.float32  # the other block is still open
+        other.__exit__(None, None, None)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("device", ["gpu", "meta", "cuda:999"])

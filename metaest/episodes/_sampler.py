@@ -14,6 +14,7 @@ from metaest.episodes._batch import EpisodeBatch, pad_rows
 from metaest.episodes._shape import EpisodeIndices, EpisodeShape, IntRange, group_rows
 from metaest.exceptions import EpisodeError
 from metaest.tasks import TaskSet
+from metaest.tasks._task import change_rows
 
 
 class EpisodeSampler:
@@ -67,7 +68,8 @@ class EpisodeSampler:
         self.random_state = check_int(random_state, "random_state", low=0)
         self._rows_of_class: list[list[np.ndarray]] = []
         for number, task in enumerate(tasks):
-            where = f"task {task.name or number}" if len(tasks) > 1 else "the pool"
+            is_pool = len(tasks) == 1 and task.name in ("", "pool")  # one is left of two, too
+            where = "the pool" if is_pool else f"task {task.name or number}"
             if task.kind == "regression":
                 self.shape.check_rows(len(task), where)
             else:
@@ -135,4 +137,4 @@ class EpisodeSampler:
         generator = torch.Generator().manual_seed(
             int(np.random.default_rng([self.random_state, number, part]).integers(2**62))
         )
-        return self.tasks.augment(x, generator)
+        return change_rows(self.tasks.augment, x, generator)

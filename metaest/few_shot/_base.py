@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from metaest._checks import check_episodes
 from metaest._sklearn import Interval, fit_context, safe_indexing
-from metaest._torch import draw_seed, resolve_device
+from metaest._torch import draw_seed, resolve_device, usual_torch
 from metaest.exceptions import InvalidParameterError
 from metaest.few_shot._adapter import Adapter, Episode
 from metaest.few_shot._checks import (
@@ -90,10 +90,10 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         Parameters
         ----------
         tasks : TaskSet, list of (X, y), or array-like of shape (n_rows, ...)
-            Many tasks; or, with `y`, the rows of one pool of many classes (of one table of tasks,
-            with `groups`). Rows are tables (n_rows, n_features) or images (n_rows, channels,
-            height, width), of the same shape in all tasks. Text, gaps, and tasks that differ in
-            their columns are for learner="in_context".
+            Many tasks; or, with `y`, one pool of many classes (with `groups`, one table of tasks).
+            Rows are tables (n_rows, n_features) or images (n_rows, channels, height, width), of
+            the same shape in all tasks; columns of DataFrames are matched by name. Text, gaps, and
+            tasks that differ in their columns are for learner="in_context".
         y : array-like of shape (n_rows,), default=None
             Labels or target values.
         groups : array-like of shape (n_rows,), default=None
@@ -139,12 +139,11 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         check_describes(learner, train.description_size)
         if held_out is None:
             train, held_out = hold_out(train, self.validation_fraction, n_ways, seed)
-        start = pretrained_state(learner, train[0].input_shape, self._kind)
         shape = {"n_ways": n_ways, "n_shots": self.n_shots, "n_queries": self.n_queries}
         self._meta = meta_train(
             learner,
             train,
-            start=start,
+            start=pretrained_state(learner, train[0].input_shape, self._kind),
             backbone=self.backbone,
             validation_tasks=held_out,
             **shape,
@@ -250,6 +249,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         """Return X as rows (n, *input_shape) and y; remember the columns."""
         return read_support(self, X, y, tables=learner.any_columns)
 
+    @usual_torch()
     def _learn(
         self,
         learner: Learner,
@@ -267,6 +267,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         self._medians = column_medians(rows) if learner.any_columns else None
         return self
 
+    @usual_torch()
     def _predict(self, X: Any) -> Any:
         """Probabilities, or the mean and variance on the scale of the targets."""
         check_is_fitted(self)
@@ -275,9 +276,8 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         check_architecture(start, start.spec.backbone, rows.shape[1:])
         return Adapter(start, self.learner_, resolve_device(self.device)).predict(self.state_, rows)
 
-    def _predict_episodes(
-        self, X: Any, y: Any, episodes: Iterable[tuple[Any, Any]]
-    ) -> list[tuple[Any, Any]]:
+    @usual_torch()
+    def _predict_episodes(self, X: Any, y: Any, episodes: Iterable[Any]) -> list[tuple[Any, Any]]:
         """Return the classes (or None) and the prediction of each episode."""
         worker = clone(self)  # its attributes may change
         learner = choose_learner(self, X)
@@ -286,7 +286,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         # Untrained networks standardise by their own support set, codes are those of its columns.
         if self._meta is None or "categories_" in vars(worker):
             take = functools.partial(safe_indexing, X)
-            fits = ((worker.fit(take(support), y[support]), query) for support, query in parts)
+            fits = ((clone(self).fit(take(s), y[s]), query) for s, query in parts)
             return [(getattr(one, "classes_", None), one._predict(take(q))) for one, q in fits]
         check_architecture(self._meta, self.backbone, rows.shape[1:])
         check_feature_names(self._meta, getattr(worker, "feature_names_in_", None))

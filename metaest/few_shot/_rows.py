@@ -36,7 +36,8 @@ def read_support(estimator: Any, X: Any, y: Any, *, tables: bool) -> tuple[np.nd
         Whether the learner takes tables with strings and gaps.
     """
     numeric = estimator._kind == "regression"
-    estimator.__dict__.pop("categories_", None)
+    for name in ("categories_", "_dates"):  # of an earlier fit
+        estimator.__dict__.pop(name, None)
     codes = TableCodes.learn(X) if tables and has_categories(X) else None
     with explain_bad_values(gaps=tables):
         if np.asarray(y).dtype == object and np.ndim(y) == 1:  # scikit-learn fails to sort them
@@ -48,7 +49,7 @@ def read_support(estimator: Any, X: Any, y: Any, *, tables: bool) -> tuple[np.nd
         values, y = validate_data(estimator, values, y, y_numeric=numeric, **options)
         if codes is not None:  # the names of the columns, which the codes do not have
             validate_data(estimator, X, skip_check_array=True)
-            estimator.categories_ = codes.categories
+            estimator.categories_, estimator._dates = codes.categories, codes.dates
             codes.warn_of_numbers(X)
         values = as_native_numbers(values)
     if not numeric:
@@ -60,10 +61,11 @@ def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = Fal
     """Return X as rows (n, *input_shape), with the columns of `fit` unless they are to be reset."""
     if not reset:
         check_is_fitted(estimator)
-    categories = vars(estimator).get("categories_")
-    plain = categories is None  # so was the table of fit, or it would have categories
-    if plain and tables and not reset and has_categories(X):
-        categories = [None] * estimator.n_features_in_  # gaps of other kinds than NaN
+    categories, dates = vars(estimator).get("categories_"), vars(estimator).get("_dates")
+    if categories is None and tables and not reset and has_categories(X):
+        # Gaps of other kinds than NaN. In fit the table was plain, or it would have categories.
+        categories = [None] * estimator.n_features_in_
+        dates = [False] * estimator.n_features_in_
     finite = "allow-nan" if tables else True
     options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": finite}
     with explain_bad_values(gaps=tables):
@@ -71,7 +73,7 @@ def read_rows(estimator: Any, X: Any, *, reset: bool = False, tables: bool = Fal
             X = validate_data(estimator, X, reset=reset, **options)
         else:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
-            X = check_array(TableCodes.of(categories).encode(X, dates=not plain), **options)
+            X = check_array(TableCodes.of(categories, dates).encode(X), **options)
         X = as_native_numbers(X)
     return as_rows(X, estimator.input_shape)
 

@@ -104,6 +104,7 @@ def _save(estimator: Any, path: str | os.PathLike[str]) -> None:
             "feature_names_in": _encode_array(getattr(estimator, "feature_names_in_", None)),
             "classes": _encode_array(getattr(estimator, "classes_", None)),
             "categories": _encode_categories(vars(estimator).get("categories_")),
+            "dates": vars(estimator).get("_dates"),
             "medians": _encode_medians(vars(estimator).get("_medians")),
             "adapted_from": None,  # the meta-trained state
         }
@@ -172,8 +173,8 @@ def _restore_fit(
             setattr(estimator, f"{name}_", _decode_array(fitted[name]))
     if fitted["categories"] is not None:
         arrays = (None if c is None else np.array(c, dtype=str) for c in fitted["categories"])
-        estimator.categories_ = list(arrays)
-    medians = fitted.get("medians")  # files of older versions have none
+        estimator.categories_, estimator._dates = list(arrays), fitted.get("dates")
+    medians = fitted.get("medians")  # files of older versions have neither
     estimator._medians = None if medians is None else np.array(medians, dtype=np.float64)
     estimator._adapted_from = estimator._meta
     if fitted["adapted_from"] is not None:

@@ -27,9 +27,11 @@ def count_rows(*tables: Any) -> int:
     Raises
     ------
     TaskError
-        If it has none.
+        If it has none, or all are None.
     """
-    table = next(table for table in tables if table is not None)
+    table = next((table for table in tables if table is not None), None)
+    if table is None:
+        raise TaskError("the table is None; pass its rows, X.")
     shape = getattr(table, "shape", None)
     n_rows = int(shape[0]) if shape else len(table)
     if n_rows == 0:

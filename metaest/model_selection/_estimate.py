@@ -12,6 +12,9 @@ from metaest._optional import import_optional
 
 __all__ = ["Estimate", "EstimateTable"]
 
+#: An interval narrower than this part of its mean is none.
+_ROUNDING = 1e-9
+
 
 class Estimate(NamedTuple):
     """The mean of a score over episodes, with its confidence interval.
@@ -154,12 +157,16 @@ def mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float, 
     return float(values.mean()), float(t * values.std(ddof=1) / np.sqrt(n)), n
 
 
+def _widths(estimates: Sequence[Estimate]) -> list[float]:
+    """Return the half-widths that are more than rounding, which equal scores have."""
+    return [e.half_width for e in estimates if e.half_width > _ROUNDING * max(1.0, abs(e.mean))]
+
+
 def count_decimals(estimates: Sequence[Estimate]) -> int:
     """Return how many decimals show the narrowest of some intervals with a leading digit."""
+    narrow = _widths(estimates)
     if all(e.is_share for e in estimates):
-        narrow = [100 * e.half_width for e in estimates if e.half_width > 0]
-        return 2 if narrow and min(narrow) < 0.095 else 1
-    narrow = [e.half_width for e in estimates if e.half_width > 0]
+        return 2 if narrow and 100 * min(narrow) < 0.095 else 1
     if not narrow:
         return 3
     return int(np.clip(1 - np.floor(np.log10(min(narrow))), 0, 6))

@@ -19,6 +19,11 @@ from metaest.exceptions import InvalidParameterError
 #: Row positions (support, query) of one episode.
 Episode = tuple[np.ndarray, np.ndarray]
 
+#: Names that no score can have: those of the other columns of ``EpisodeScores.to_frame``.
+_TAKEN = frozenset(
+    ("estimator", "episode", "group", "n_ways", "n_shots", "n_queries", "fit_time", "score_time")
+)
+
 
 class EpisodeResult(NamedTuple):
     """What one episode gave."""
@@ -121,6 +126,10 @@ def _predict_all(
 def _as_scores(result: Any, metric: str) -> dict[str, float]:
     scores = result if isinstance(result, dict) else {metric: result}
     for name, value in scores.items():
+        if name in _TAKEN:
+            raise InvalidParameterError(
+                f"scoring has a score named {name!r}, as a column of to_frame is. Rename it."
+            )
         is_scalar = hasattr(value, "item") and np.ndim(value) == 0  # of any array library
         if not isinstance(value, Number) and not is_scalar:
             raise InvalidParameterError(

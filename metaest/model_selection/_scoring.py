@@ -34,16 +34,12 @@ def make_scorer(estimator: Any, scoring: Scoring, y: Any, fast: bool) -> Callabl
     InvalidParameterError
         If `scoring` is no scorer, nor the name of one.
     """
-    parts = scoring.values() if isinstance(scoring, Mapping) else [scoring]
+    parts = _parts(scoring)
     if not all(part is None or callable(part) or isinstance(part, Collection) for part in parts):
         raise InvalidParameterError(
             f"scoring must be a scorer's name, a callable, or several of them; got {scoring!r}."
         )
-    if isinstance(scoring, str) and scoring not in (known := get_scorer_names()):
-        raise InvalidParameterError(
-            f"scoring={scoring!r} is no scorer of scikit-learn.{did_you_mean(scoring, known)} "
-            "sklearn.metrics.get_scorer_names() lists them."
-        )
+    _check_names(parts)
     default = getattr(type(estimator), "score", None) is ClassifierMixin.score
     is_accuracy = scoring == "accuracy" or (scoring is None and default)
     if fast and is_accuracy and np.asarray(y).dtype.kind in "biuU":
@@ -51,11 +47,41 @@ def make_scorer(estimator: Any, scoring: Scoring, y: Any, fast: bool) -> Callabl
     return check_scoring(estimator, scoring)
 
 
+def _parts(scoring: Any) -> list[Any]:
+    if isinstance(scoring, Mapping):
+        return list(scoring.values())
+    if isinstance(scoring, Collection) and not isinstance(scoring, str):
+        return list(scoring)
+    return [scoring]
+
+
+def _check_names(parts: list[Any]) -> None:
+    known = get_scorer_names()
+    for name in parts:
+        if isinstance(name, str) and name not in known:
+            raise InvalidParameterError(
+                f"scoring={name!r} is no scorer of scikit-learn.{did_you_mean(name, known)} "
+                "sklearn.metrics.get_scorer_names() lists them."
+            )
+
+
 def _plain_accuracy(estimator: Any, X: Any, y: Any) -> float:
     return float(np.average(np.asarray(y) == estimator.predict(X)))
 
 
 def name_score(scoring: Scoring, estimators: Mapping[str, Any]) -> str:
-    """Name a score that comes as a number, for all estimators."""
+    """Name a score that comes as a number, for all estimators.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is the accuracy of some and R2 of others.
+    """
     names = {name_of_score(scoring, estimator) for estimator in estimators.values()}
+    if {"accuracy", "r2"} <= names:
+        raise InvalidParameterError(
+            "scoring=None is the accuracy of classifiers and R2 of regressors, and the estimators "
+            "are both. Pass one score for all, such as scoring='neg_mean_squared_error', or score "
+            "them apart."
+        )
     return names.pop() if len(names) == 1 else "score"

@@ -14,8 +14,10 @@ from sklearn.utils import indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from metaest._checks import check_episodes, check_groups, check_targets, find_kind
+from metaest._warn import warn
 from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 from metaest.model_selection._checks import count_rows
+from metaest.model_selection._describe import describe_episodes
 from metaest.model_selection._result import EpisodeScores
 from metaest.model_selection._run import Episode, EpisodeResult, run_chunk
 from metaest.model_selection._scoring import Scoring, make_scorer, name_score
@@ -89,6 +91,11 @@ def cross_validate_episodes(
     InvalidParameterError
         If a parameter has a value that is not allowed.
 
+    Warns
+    -----
+    UserWarning
+        If an episode has query rows that are in its support set, too.
+
     Notes
     -----
     The interval is about the mean over episodes drawn from *these* rows: with few classes,
@@ -130,7 +137,7 @@ def cross_validate_episodes(
     return EpisodeScores(
         _collect_scores(results, error_score),
         episodes,
-        describe=_describe(episodes, labels if kind == "classification" else None, groups),
+        describe=describe_episodes(episodes, labels if kind == "classification" else None, groups),
         fit_times={name: np.array([r.fit_time for r in own]) for name, own in results.items()},
         score_times={name: np.array([r.score_time for r in own]) for name, own in results.items()},
         confidence=float(confidence),
@@ -157,6 +164,10 @@ def check_estimators(estimator: Any) -> dict[str, Any]:
                 "estimator must be an instance with a fit method, or a dict of name to such; got "
                 f"{value!r}" + (f" for {name!r}." if isinstance(estimator, dict) else ".")
             )
+    if len(set(map(str, named))) < len(named):
+        raise InvalidParameterError(
+            f"estimator has names that read alike: {list(named)}. Give each estimator its own."
+        )
     return {str(name): value for name, value in named.items()}
 
 
@@ -205,6 +216,13 @@ def _list_episodes(cv: Any, X: Any, y: Any, groups: Any, n_rows: int) -> list[Ep
     empty = [number for number, (_, query) in enumerate(episodes) if len(query) == 0]
     if empty:
         raise EpisodeError(f"episode {empty[0]} has no query rows to score on.")
+    shared = [number for number, pair in enumerate(episodes) if np.intersect1d(*pair).size]
+    if shared:
+        warn(
+            f"{len(shared)} of {len(episodes)} episodes have query rows that are in their support "
+            f"set, too (first episode {shared[0]}): these scores say little of new rows. Leave "
+            "them out of the query set."
+        )
     return episodes
 
 
@@ -245,6 +263,16 @@ def _run(
     return results
 
 
+def _check_metrics(results: list[EpisodeResult], metrics: list[str]) -> None:
+    """Raise if a scorer gave other scores of some episodes than of the first."""
+    for number, result in enumerate(results):
+        if result.scores is not None and result.scores.keys() != set(metrics):
+            raise InvalidParameterError(
+                f"scoring must give the same scores of all episodes: episode {number} has "
+                f"{list(result.scores)}, the first {metrics}. Give NaN where there is none."
+            )
+
+
 def _collect_scores(
     results: dict[str, list[EpisodeResult]], error_score: float | str
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -262,33 +290,8 @@ def _collect_scores(
                 raise EpisodeError(message)
             warnings.warn(f"{message}They score {error_score}.", FitFailedWarning, stacklevel=3)
         assert metrics is not None
+        _check_metrics(own, metrics)
         filler = dict.fromkeys(metrics, np.nan if error_score == "raise" else error_score)
         rows = [filler if result.scores is None else result.scores for result in own]
         scores[name] = {m: np.array([row[m] for row in rows], dtype=float) for m in metrics}
     return scores
-
-
-def _describe(
-    episodes: list[Episode], labels: np.ndarray | None, groups: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    """Return what to_frame says of each episode; labels is None for regression."""
-    columns: dict[str, list[Any]] = {"episode": list(range(len(episodes)))}
-    if groups is not None:
-        parts = [np.unique(groups[np.concatenate(episode)]) for episode in episodes]
-        columns["group"] = [part[0] if len(part) == 1 else None for part in parts]
-    n_support = np.array([len(support) for support, _ in episodes])
-    n_query = np.array([len(query) for _, query in episodes])
-    ways = np.ones(len(episodes), dtype=int)
-    if labels is not None:
-        codes = np.unique(labels, return_inverse=True)[1]
-        ways = np.array([len(np.unique(codes[support])) for support, _ in episodes])
-        columns["n_ways"] = list(ways)
-    described = {name: np.array(values) for name, values in columns.items()}
-    described["n_shots"] = _whole(n_support / ways)
-    described["n_queries"] = _whole(n_query / ways)
-    return described
-
-
-def _whole(values: np.ndarray) -> np.ndarray:
-    """Return integers where all values are whole."""
-    return values.astype(int) if np.array_equal(values, np.round(values)) else values

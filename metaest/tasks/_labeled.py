@@ -92,9 +92,11 @@ class LabeledMixin:
         groups = check_groups(groups, len(X))
         resolved = find_kind(y, kind)
         class_descriptions = name_descriptions(class_descriptions, y, "the table")
+        found, codes = np.unique(groups, return_inverse=True)
+        ends = np.cumsum(np.bincount(codes))[:-1]
+        of_group = np.split(np.argsort(codes, kind="stable"), ends)
         tasks = []
-        for group in np.unique(groups):
-            rows = np.flatnonzero(groups == group)
+        for group, rows in zip(found, of_group, strict=True):
             own = {"name": str(group), "class_descriptions": class_descriptions}
             tasks.append(Task(X[rows], y[rows], kind=resolved, **own))
             tasks[-1].feature_names, tasks[-1].categories = names, categories
@@ -135,8 +137,11 @@ class LabeledMixin:
                 tasks.append(dataset)
                 continue
             if not isinstance(dataset, (tuple, list)) or len(dataset) != 2:
+                what = type(dataset).__name__
+                if isinstance(dataset, (tuple, list)):
+                    what = f"a {what} of {len(dataset)}"
                 raise TaskError(
-                    f"task {number} must be a pair (X, y), got {type(dataset).__name__}. "
+                    f"task {number} must be a pair (X, y), got {what}. "
                     "For one pool of classes call fit_meta(X, y) or TaskSet.from_pool(X, y)."
                 )
             own = {"name": str(number), "class_descriptions": class_descriptions}

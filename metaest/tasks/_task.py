@@ -17,11 +17,29 @@ from metaest._checks import (
     find_kind,
 )
 from metaest._table_codes import read_table
-from metaest.exceptions import TaskError
+from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.tasks._descriptions import check_descriptions
 
 #: ``augment(x, generator) -> x``: random changes to rows ``x`` of shape (n, ...).
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+
+def change_rows(augment: Augment, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return rows x of shape (n, ...) as `augment` changes them, in their own precision.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it returns anything but a tensor of their shape.
+    """
+    changed: Any = augment(x, generator)
+    if not isinstance(changed, torch.Tensor) or changed.shape != x.shape:
+        shape = tuple(getattr(changed, "shape", ()))
+        raise InvalidParameterError(
+            f"augment must return a torch.Tensor of the shape of its rows, {tuple(x.shape)}; got "
+            f"{type(changed).__name__} of shape {shape}."
+        )
+    return changed.to(x.dtype)
 
 
 class Task:
@@ -69,6 +87,9 @@ class Task:
     >>> task
     Task(3 rows, input_shape=(1,), 2 classes)
     """
+
+    #: Of each class, the number of the one that it is a changed copy of; None: there are no copies.
+    _originals: np.ndarray | None = None
 
     def __init__(
         self,
@@ -137,18 +158,25 @@ class Task:
         """Return the task of some rows."""
         part = Task(self.X[rows], self.y[rows], kind=self.kind, name=self.name)
         part.feature_names, part.categories = self.feature_names, self.categories
+        kept = np.unique(self.codes[rows])
         if self.class_descriptions is not None:
-            kept = np.unique(self.codes[rows])
             part.class_descriptions = self.class_descriptions[kept]
+        if self._originals is not None:
+            part._originals = self._originals[kept]
         return part
 
     def _split_classes(self, held_out: float, rng: np.random.Generator) -> tuple[Task, Task] | None:
-        """Hold out a share of the classes; None where too few would be left."""
-        n_classes = len(self.classes) if self.kind == "classification" else 0
-        cut = max(2, round(held_out * n_classes))
-        if n_classes - cut < 2:
+        """Hold out a share of the classes, copies with their originals; None: they are too few."""
+        if self.kind != "classification":
             return None
-        is_out = np.isin(self.codes, rng.permutation(n_classes)[:cut])
+        n_classes = len(self.classes)
+        families = np.arange(n_classes) if self._originals is None else self._originals
+        names, sizes = np.unique(families, return_counts=True)
+        least = 2 if sizes.min() == 1 else 1  # families that give two classes
+        cut = max(least, round(held_out * len(names)))
+        if len(names) - cut < least:
+            return None
+        is_out = np.isin(families[self.codes], rng.permutation(names)[:cut])
         return self._select(np.flatnonzero(~is_out)), self._select(np.flatnonzero(is_out))
 
     def _check_descriptions(self, class_descriptions: Any, label: str) -> np.ndarray:

@@ -126,7 +126,7 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
     def split(
         self, held_out: float = 0.2, *, random_state: int = 0
     ) -> tuple[TaskSet, TaskSet | None]:
-        """Hold out some tasks, or some classes of a pool.
+        """Hold out some tasks, or some classes of a pool, each with its rotations.
 
         Parameters
         ----------
@@ -161,7 +161,8 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
     def with_rotations(self) -> TaskSet:
         """Add each image class turned by 90, 180 and 270 degrees as a class of its own.
 
-        The usual way to make four times the classes of Omniglot (Santoro et al. 2016).
+        The usual way to make four times the classes of Omniglot (Santoro et al. 2016). A class
+        and its rotations stay together in :meth:`split`.
 
         Returns
         -------
@@ -185,7 +186,10 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
             n_classes = len(task.classes)
             X = np.concatenate([np.rot90(task.X, k, axes=(2, 3)) for k in range(4)])
             y = np.concatenate([task.codes + k * n_classes for k in range(4)])
-            turned.append(Task(X, y, kind="classification", name=task.name))
+            part = Task(X, y, kind="classification", name=task.name)
+            originals = np.arange(n_classes) if task._originals is None else task._originals
+            part._originals = np.tile(originals, 4)
+            turned.append(part)
         return TaskSet(turned, augment=self.augment)
 
     def fingerprint(self) -> str:

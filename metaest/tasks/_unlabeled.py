@@ -12,7 +12,7 @@ from metaest._checks import check_int, check_rows, feature_names_of
 from metaest._torch import as_float_tensor
 from metaest.augment import RandomCorruption, RandomWarp
 from metaest.exceptions import InvalidParameterError, TaskError
-from metaest.tasks._task import Augment, Task
+from metaest.tasks._task import Augment, Task, change_rows
 
 #: Rows of a cluster on average, and most clusters, where their number is not given.
 _ROWS_PER_CLUSTER, _MOST_CLUSTERS = 40, 500
@@ -136,7 +136,7 @@ def make_augmented_classes(
     n_copies = check_int(n_copies, "n_copies", low=2)
     rows = as_float_tensor(X)
     generator = torch.Generator().manual_seed(random_state)
-    copies = [rows, *(augment(rows, generator) for _ in range(n_copies - 1))]
+    copies = [rows, *(change_rows(augment, rows, generator) for _ in range(n_copies - 1))]
     y = np.tile(np.arange(len(X)), n_copies)
     return Task(torch.cat(copies).numpy(), y, kind="classification", name="rows as classes")
 

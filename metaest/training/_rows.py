@@ -10,12 +10,13 @@ from metaest._checks import PREPARE
 from metaest.exceptions import TaskError
 from metaest.learners import Learner
 from metaest.tasks import Task, TaskSet
+from metaest.tasks._columns import align_columns, first_named, share_names
 
 
 def readable(
     tasks: TaskSet, validation_tasks: TaskSet | None, learner: Learner
 ) -> tuple[TaskSet, TaskSet | None]:
-    """Check that the learner can read the rows; give all tables of a set one number of columns.
+    """Check that the learner can read the rows; give all tables the same columns.
 
     Parameters
     ----------
@@ -23,7 +24,8 @@ def readable(
     validation_tasks : TaskSet or None
     learner : Learner
         One that reads any columns takes gaps, codes of categories, and tasks of different
-        columns: these are filled up with columns of gaps, which do not count.
+        columns: these are filled up with columns of gaps, which do not count. For others,
+        columns with names are put in one order, that of the first task.
 
     Raises
     ------
@@ -33,6 +35,11 @@ def readable(
     if learner.any_columns:
         held_out = None if validation_tasks is None else _of_one_width(validation_tasks)
         return _of_one_width(tasks), held_out
+    model = first_named((*tasks, *(validation_tasks or ())))
+    if model is not None:
+        tasks = align_columns(tasks, model)
+        if validation_tasks is not None:
+            validation_tasks = align_columns(validation_tasks, model, "validation task")
     shape = tasks.check_input_shape()
     for task in (*tasks, *(validation_tasks or ())):
         _check_plain(task, learner)
@@ -46,7 +53,9 @@ def readable(
 
 def is_plain(tasks: TaskSet) -> bool:
     """Whether all tasks have the same columns, of numbers without gaps."""
-    return tasks.input_shape is not None and not any(_bad_columns(task).any() for task in tasks)
+    if tasks.input_shape is None or not share_names(tasks):
+        return False
+    return not any(_bad_columns(task).any() for task in tasks)
 
 
 def _bad_columns(task: Task) -> np.ndarray:

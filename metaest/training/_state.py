@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaest import __version__
-from metaest._torch import state_to_cpu
+from metaest._torch import state_to_cpu, usual_torch
 from metaest.exceptions import ArchitectureMismatchError
 from metaest.learners import Learner, LearnerNet
 from metaest.nets import NetSpec
@@ -59,6 +59,7 @@ class MetaState:
         default_factory=dict, init=False, repr=False
     )
 
+    @usual_torch()
     def module(
         self, learner: Learner, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> LearnerNet:
@@ -119,6 +120,7 @@ def load_weights(module: LearnerNet, learner: Learner, state: MetaState) -> None
     module.load_state_dict(dict(state.weights))
 
 
+@usual_torch()
 def seeded_state(
     learner: Learner, spec: NetSpec, random_state: int, **statistics: Any
 ) -> MetaState:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from skorch.callbacks import GradientNormClipping
 
-from metaest._torch import resolve_device, state_to_cpu
+from metaest._torch import resolve_device, state_to_cpu, usual_torch
 from metaest._warn import warn
 from metaest.episodes import EpisodeSampler, IntRange
 from metaest.exceptions import MetaTrainingWarning
@@ -40,6 +40,7 @@ from metaest.training._state import MetaState, library_versions, load_weights
 N_ROUNDS = 20
 
 
+@usual_torch()
 def meta_train(
     learner: str | Learner,
     tasks: TaskSet,

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -18,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from metaest import MetaFewShotClassifier
-from metaest.learners import LEARNERS, MAML
+from metaest.learners import LEARNERS, MAML, BayesianMAML, ProtoNet
 
 ESTIMATORS = [(kind, name) for name, cls in LEARNERS.items() for kind in cls.kinds]
 
@@ -200,6 +201,45 @@ def test_meta_training_in_threads_is_as_alone(meta_fitted, task):
     first, *others = joblib.Parallel(4, backend="threading")(map(joblib.delayed(weights), range(8)))
     for other in others:
         assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+@contextmanager
+def _double_precision():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("mode", [_double_precision, torch.inference_mode, torch.no_grad])
+@pytest.mark.parametrize(
+    ("learner", "shape"),
+    [
+        (MAML(inner_steps=1), (4,)),
+        (BayesianMAML(n_particles=2, inner_steps=1), (4,)),
+        (ProtoNet(), (1, 4, 4)),
+    ],
+    ids=["maml", "bayesian_maml", "images"],
+)
+def test_whatever_the_caller_set_in_torch(mode, learner, shape):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(24, *shape)), np.repeat(np.arange(4), 6)
+    settings = {"n_ways": 2, "n_shots": 1, "n_queries": 2, "n_episodes": 8, "random_state": 0}
+    settings["meta_batch_size"] = 8
+    clf = MetaFewShotClassifier(learner, **settings)
+
+    def run() -> list[np.ndarray]:
+        trained = clf.fit_meta(X, y).fit(X, y).predict_proba(X)
+        many = clf.predict_episodes(X, y, [(range(0, 24, 2), range(1, 24, 2))])[0][1]
+        untrained = MetaFewShotClassifier(learner, random_state=0).fit(X, y).predict_proba(X)
+        return [trained, many, untrained]
+
+    expected = run()
+    with mode():
+        found = run()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_rows_of_another_byte_order(meta_fitted, task):

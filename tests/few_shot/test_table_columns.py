@@ -158,6 +158,23 @@ def test_an_instant_is_one_in_every_time_zone(kind) -> None:
     np.testing.assert_array_equal(codes.encode(plain.to_frame("when")), expected)
 
 
+@pytest.mark.parametrize("is_saved", [False, True])
+@pytest.mark.parametrize("kind", ["datetime64[us]", "timedelta64[us]", object])
+def test_dates_are_no_numbers(kind, is_saved, tmp_path) -> None:
+    days = pd.date_range("2024-03-01", periods=8)
+    days = days - days[0] if kind == "timedelta64[us]" else days
+    table = pd.DataFrame({"when": pd.Series(days, dtype=kind), "size": np.arange(8.0)})
+    clf = MetaFewShotClassifier().fit(table, [0, 1] * 4)
+    if is_saved:
+        clf.save(tmp_path / "clf")
+        clf = MetaFewShotClassifier.load(tmp_path / "clf")
+    assert np.isfinite(clf.predict_proba(table.assign(when=np.nan))).all()  # a gap is neither
+    with pytest.raises(TaskError, match="'when' held dates in fit and has numbers now"):
+        clf.predict(table.assign(when=np.arange(8)))
+    with pytest.raises(TaskError, match="'size' held numbers in fit and has dates now"):
+        clf.predict(table.assign(size=table["when"]))
+
+
 def test_text_and_dates_are_refused_where_fit_had_numbers() -> None:
     X = pd.DataFrame({"a": np.arange(10.0)})
     clf = MetaFewShotClassifier().fit(X, _labels_of(X))

@@ -171,6 +171,17 @@ def test_groups_come_back_with_their_episodes(blobs):
     frame = result.to_frame()
     for (support, query), group in zip(result.episodes, frame.group, strict=True):
         assert set(groups[support]) | set(groups[query]) == {group}
+    pairs = np.empty(len(y), dtype=object)
+    pairs[:] = [(group, 1) for group in groups.tolist()]
+    again = cross_validate_episodes(GaussianNB(), X, y, groups=pairs, cv=cv).to_frame()
+    assert again.group.tolist() == [(group, 1) for group in frame.group]
+
+
+def test_query_rows_that_were_learned_from(blobs):
+    X, y = blobs
+    cv = [(np.arange(0, 160, 2), np.arange(1, 160, 2)), (np.arange(50), np.arange(40, 90))]
+    with pytest.warns(UserWarning, match=r"1 of 2 episodes .* \(first episode 1\)"):
+        cross_validate_episodes(GaussianNB(), X, y, cv=cv)
 
 
 def test_failed_episodes_are_counted_and_left_out(blobs, cv):
@@ -221,6 +232,17 @@ BAD = [
     ({"scoring": "acuracy"}, InvalidParameterError, "Did you mean 'accuracy'"),
     ({"scoring": lambda e, X, y: "high"}, InvalidParameterError, "must give a number, got str"),
     ({"scoring": lambda e, X, y: [1, 2]}, InvalidParameterError, "must give a number, got list"),
+    ({"scoring": {"a": "acuracy"}}, InvalidParameterError, "Did you mean 'accuracy'"),
+    ({"scoring": ["accuracy", "f1_macr"]}, InvalidParameterError, "Did you mean 'f1_macro'"),
+    ({"scoring": {"n_shots": "accuracy"}}, InvalidParameterError, "named 'n_shots', .*Rename it"),
+    ({"scoring": lambda e, X, y: {str(min(y)): 1}}, InvalidParameterError, "same scores of all ep"),
+    ({"X": None}, TaskError, "the table is None; pass its rows"),
+    ({"estimator": {1: GaussianNB(), "1": GaussianNB()}}, InvalidParameterError, "read alike: "),
+    (
+        {"estimator": {"a": GaussianNB(), "b": Ridge()}},
+        InvalidParameterError,
+        "accuracy of classifiers and R2 of regressors.*Pass one score",
+    ),
 ]
 
 

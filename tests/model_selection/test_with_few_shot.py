@@ -73,9 +73,14 @@ def test_regressor_over_groups():
         assert values == pytest.approx(slow[metric], rel=1e-3)
 
 
-def test_untrained_estimators_work_too(digits):
+@pytest.mark.parametrize(
+    ("learner", "random_state"),
+    [("auto", 0), ("reptile", np.random.RandomState(0))],
+    ids=["seed", "state"],
+)
+def test_untrained_estimators_work_too(digits, learner, random_state):
     cv = EpisodicSplit(4, n_ways=3, n_shots=2, n_queries=4, random_state=0)
-    fast, slow = both(MetaFewShotClassifier(random_state=0), *digits[2:], cv)
+    fast, slow = both(MetaFewShotClassifier(learner, random_state=random_state), *digits[2:], cv)
     assert fast["accuracy"].tolist() == slow["accuracy"].tolist()
 
 
