@@ -45,15 +45,16 @@ class Table:
     """
 
     def __init__(self, X: Any, label: str) -> None:
+        label = label if label == "X" else f"X of {label}"
         if sp.issparse(X):
-            raise TaskError(f"X of {label} is sparse; pass X.toarray() or fewer columns.")
+            raise TaskError(f"{label} is sparse; pass X.toarray() or fewer columns.")
         self._frame: Any = X if hasattr(X, "columns") and hasattr(X, "shape") else None
         self._array = None if self._frame is not None else _as_matrix(X, label)
         shape = X.shape if self._array is None else self._array.shape
         self.n_rows, self.n_columns = int(shape[0]), int(shape[1])
         if self.n_rows == 0 or self.n_columns == 0:
             raise TaskError(
-                f"X of {label} has {self.n_rows} rows and {self.n_columns} columns; at least one "
+                f"{label} has {self.n_rows} rows and {self.n_columns} columns; at least one "
                 "of each is needed."
             )
 
@@ -135,11 +136,11 @@ def _as_matrix(X: Any, label: str) -> np.ndarray:
     try:
         array = X if isinstance(X, np.ndarray) else np.array(X, dtype=object)
     except ValueError as error:
-        raise TaskError(f"X of {label} cannot be read as a table: {error}") from error
+        raise TaskError(f"{label} cannot be read as a table: {error}") from error
     if array.ndim == 0:
-        raise TaskError(f"X of {label} must be a table, got {type(X).__name__}.")
+        raise TaskError(f"{label} must be a table, got {type(X).__name__}.")
     if array.ndim == 1 and len(array) and isinstance(array[0], (list, tuple, np.ndarray)):
-        raise TaskError(f"X of {label} has rows of different lengths.")
+        raise TaskError(f"{label} has rows of different lengths.")
     return array.reshape(len(array), -1) if array.size else array.reshape(len(array), 0)
 
 

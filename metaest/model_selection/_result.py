@@ -163,6 +163,9 @@ class EpisodeScores:
     ) -> EpisodeScoresDisplay:
         """Draw each estimator's mean with its interval, over the spread of its episodes.
 
+        Names and numbers stand on both sides of the axes; for a row of such pictures make the
+        figure with ``plt.subplots(1, 2, layout="constrained")``.
+
         Parameters
         ----------
         metric : str, default=None

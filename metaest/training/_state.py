@@ -114,10 +114,23 @@ def load_weights(module: LearnerNet, learner: Learner, state: MetaState) -> None
     if type(learner) is not type(state.learner) or wanted != present:
         raise ArchitectureMismatchError(
             f"the weights were meta-trained with {state.learner!r}, but learner is now "
-            f"{learner!r}, whose network differs (backbone={state.spec.backbone!r}). Set it "
-            "back, or call fit_meta again."
+            f"{learner!r}, whose network differs: {_describe_difference(wanted, present)} "
+            f"(backbone={state.spec.backbone!r}). Set it back, or, where another version of "
+            "metaest made the weights, call fit_meta again."
         )
     module.load_state_dict(dict(state.weights))
+
+
+def _describe_difference(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> str:
+    """Name weights that one network has and the other has not, or not in that shape."""
+    if missing := sorted(wanted.keys() - present.keys()):
+        return f"the weights lack {', '.join(missing[:3])}"
+    if extra := sorted(present.keys() - wanted.keys()):
+        return f"it has no {', '.join(extra[:3])}"
+    changed = next((name for name in wanted if wanted[name] != present[name]), None)
+    if changed is None:
+        return "it is another learner's"
+    return f"{changed} has shape {wanted[changed]}, the weights' {present[changed]}"
 
 
 @usual_torch()
