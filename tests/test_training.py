@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -407,6 +408,21 @@ def test_a_start_of_another_network_is_refused() -> None:
     start = meta_train(RidgeHead(), make_pool(), **SETTINGS)
     with pytest.raises(ArchitectureMismatchError, match=r"meta-trained with RidgeHead.*ProtoNet"):
         meta_train(ProtoNet(), make_pool(), start=start, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: {k: v for k, v in w.items() if k != "log_scale"}, "the weights lack log_scale"),
+        (lambda w: {**w, "other": w["log_scale"]}, "it has no other"),
+        (lambda w: {**w, "log_scale": w["log_scale"][None]}, r"log_scale has shape .*, the weigh"),
+    ],
+)
+def test_weights_that_differ_are_named(change, message: str) -> None:
+    start = meta_train(RidgeHead(), make_pool(), **SETTINGS)
+    start = replace(start, weights=change(start.weights))
+    with pytest.raises(ArchitectureMismatchError, match=message + ".*call fit_meta again"):
+        meta_train(RidgeHead(), make_pool(), start=start, **SETTINGS)
 
 
 def test_tasks_with_other_columns() -> None:
