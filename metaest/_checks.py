@@ -113,7 +113,10 @@ def check_targets(y: Any, n_rows: int, label: str) -> np.ndarray:
         raise TaskError(f"y of {label} must be one-dimensional: {error}") from error
     if len(y) != n_rows:
         raise TaskError(f"X and y of {label} differ in length: {n_rows} rows, {len(y)} targets.")
-    return check_no_missing(y, f"y of {label}")
+    y = check_no_missing(y, f"y of {label}")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise TaskError(f"y of {label} has infinite values; drop or clip those rows.")
+    return y
 
 
 def check_groups(groups: Any, n_rows: int) -> np.ndarray:

@@ -20,7 +20,7 @@ def data_folder(data_home: str | os.PathLike[str] | None = None) -> Path:
         None: the environment variable ``METAEST_CACHE_DIR``, else ``~/metaest_data``.
     """
     folder = data_home or os.environ.get("METAEST_CACHE_DIR") or Path("~", "metaest_data")
-    return Path(folder).expanduser()
+    return Path(folder).expanduser().absolute()  # whatever os.chdir does later
 
 
 def why_no_download(download_if_missing: bool) -> str:

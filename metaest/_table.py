@@ -50,6 +50,7 @@ class Table:
             raise TaskError(f"{label} is sparse; pass X.toarray() or fewer columns.")
         self._frame: Any = X if hasattr(X, "columns") and hasattr(X, "shape") else None
         self._array = None if self._frame is not None else _as_matrix(X, label)
+        self._types = [] if self._frame is None else list(self._frame.dtypes)
         shape = X.shape if self._array is None else self._array.shape
         self.n_rows, self.n_columns = int(shape[0]), int(shape[1])
         if self.n_rows == 0 or self.n_columns == 0:
@@ -78,12 +79,12 @@ class Table:
         """Whether the type of a column, of pandas or polars, says that it has categories."""
         if self._frame is None:
             return False
-        kind = type(list(self._frame.dtypes)[index]).__name__
+        kind = type(self._types[index]).__name__
         return kind in ("CategoricalDtype", "Categorical", "Enum")
 
     def ranks(self, index: int) -> list[str] | None:
         """Return the texts of all categories of a column whose type says that they are ordered."""
-        kind = list(self._frame.dtypes)[index] if self.says_category(index) else None
+        kind = self._types[index] if self.says_category(index) else None
         if kind is None or not getattr(kind, "ordered", type(kind).__name__ == "Enum"):
             return None
         return [as_text(value) for value in kind.categories.to_list()]
@@ -119,9 +120,13 @@ def cell_hashes(column: Column) -> np.ndarray:
         bits = (column.values + 0.0).view(np.uint64)  # + 0.0: the zeros of both signs are one
         bits = np.where(np.isnan(column.values), _NAN_BITS, bits)
         return mix(bits)
-    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in column.levels]
+    digests = [hashlib.blake2b(_bytes(text), digest_size=8).digest() for text in column.levels]
     of_levels = np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
     return mix(np.append(of_levels, _NAN_BITS)[column.values])
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # names of files may have half characters
 
 
 def mix(bits: np.ndarray) -> np.ndarray:

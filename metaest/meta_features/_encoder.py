@@ -188,7 +188,8 @@ class DatasetEncoder(DatasetTransformer, BaseEstimator):
 
     def get_feature_names_out(self, input_features: None = None) -> np.ndarray:
         """Return the names of the coordinates, known before `fit`; shape (n_components,)."""
-        names = [f"datasetencoder{i}" for i in range(self.n_components)]
+        n = self.model_.n_components if hasattr(self, "model_") else self.n_components
+        names = [f"datasetencoder{i}" for i in range(n)]
         return np.array(names, dtype=object)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -49,6 +49,13 @@ def check_surfaces(surfaces: Any, n_datasets: int) -> list[np.ndarray]:
                 f"one for each data set; got shape {scores.shape}. Fill unknown scores with NaN."
             )
         tables.append(scores)
+    # Of a data set whose known scores are all equal, ranks say nothing.
+    tell = [sum(np.unique(row[np.isfinite(row)]).size > 1 for row in table) for table in tables]
+    if tables and max(tell) < 2:
+        raise InvalidParameterError(
+            "surfaces must hold scores that differ, of two data sets at least; got "
+            f"{max(tell)} such rows. Leave them out, or fill in known scores."
+        )
     return tables
 
 

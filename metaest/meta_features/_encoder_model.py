@@ -70,6 +70,12 @@ class EncoderModel:
     surface_weight: float
     surface: SurfacePart | None
 
+    @property
+    def n_components(self) -> int:
+        """Coordinates of a data set."""
+        n_surface = 0 if self.surface is None else len(self.surface.offset)
+        return self.network.shortcut.out_features + n_surface
+
     def embed(self, descriptions: Sequence[Description]) -> np.ndarray:
         """Embed n data sets; shape (n, n_components), float64."""
         identities = embed_identities(self.network, self.center, self.scale, descriptions)

@@ -14,7 +14,7 @@ from metaest.tuning._entry import are_same, make_record
 from metaest.tuning._read import read_trials
 from metaest.tuning._record import VERSION_KEY, SearchRecord, attributes, read_record
 from metaest.tuning._storage import open_storage, translated_errors, without_password
-from metaest.tuning._trials import check_space, make_trials, merge_spaces
+from metaest.tuning._trials import check_space, make_trials, merge_spaces, split_by_task
 from metaest.tuning._words import count
 from metaest.tuning._write import duplicate, write_record
 
@@ -200,8 +200,7 @@ class History:
                 f"parameter of the space; not there: {', '.join(map(repr, absent))}."
             )
         records = []
-        for task_id, group in rows.groupby("task_id", sort=True):
-            name = f"openml/{task_id}"
+        for name, group in split_by_task(rows):
             trials = make_trials(group[list(space)], group["value"], space, name)
             records.append(make_record(name, trials, space, direction, metric))
         self._write(records)

@@ -15,6 +15,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from metaest.exceptions import HistoryError
+from metaest.tuning._trials import merge_spaces
 
 PREFIX = "metaest:"
 FORMAT_VERSION = 1
@@ -97,7 +98,7 @@ def read_record(
     Raises
     ------
     HistoryError
-        If a newer metaest wrote it, or an attribute is damaged.
+        If a newer metaest wrote it, an attribute is damaged, or a parameter changed its type.
     """
     version = attrs[VERSION_KEY]
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -105,16 +106,17 @@ def read_record(
             f"study {study_name!r} was written in format {version!r} by a newer metaest; this one "
             f"reads up to {FORMAT_VERSION}. Upgrade with: pip install -U metaest"
         )
+    finished = [trial for trial in trials if trial.state.is_finished()]
     try:
-        space = attrs[SPACE_KEY]
+        space = {n: json_to_distribution(json.dumps(d)) for n, d in attrs[SPACE_KEY].items()}
         return SearchRecord(
             task=attrs[PREFIX + "task"],
-            space={name: json_to_distribution(json.dumps(d)) for name, d in space.items()},
+            space=merge_spaces(finished, study_name, space),  # a study may have gone on elsewhere
             direction=direction,
             metric=attrs.get(PREFIX + "metric"),
             meta_features=attrs.get(PREFIX + "meta_features"),
             fingerprint=attrs.get(PREFIX + "fingerprint"),
-            trials=tuple(trial for trial in trials if trial.state.is_finished()),
+            trials=tuple(finished),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise HistoryError(

@@ -98,7 +98,7 @@ def open_storage(storage: Any) -> BaseStorage:
     with translated_errors(without_password(text)):
         if "://" in text:
             return _open_database(text)
-        path = Path(text).expanduser()
+        path = Path(text).expanduser().absolute()  # whatever os.chdir does later
         if not path.parent.is_dir():
             raise HistoryError(f"the folder of the history {text!r} does not exist; create it.")
         if path.suffix in (".journal", ".log"):

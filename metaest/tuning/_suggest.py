@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 
 from metaest._checks import check_int, check_targets, find_kind
 from metaest._table import Table
-from metaest.exceptions import HistoryError, TaskError
+from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._configurations import Space
 from metaest.tuning._description import describe_data
@@ -97,6 +97,10 @@ def suggest(
     check_int(n, "n")
     check_direction(direction)
     wanted = None if space is None else check_space(space)
+    if isinstance(estimator, type):
+        raise InvalidParameterError(
+            f"estimator must be an instance, got a class: pass {estimator.__name__}()."
+        )
     if isinstance(history, str) and history == "embedded":
         _check_classification(X, y)
         metric = metric or "accuracy"

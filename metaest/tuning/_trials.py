@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,19 +92,31 @@ def make_trials(
     return trials
 
 
-def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDistribution]:
+def merge_spaces(
+    trials: Iterable[FrozenTrial],
+    study: str,
+    start: Mapping[str, BaseDistribution] | None = None,
+) -> dict[str, BaseDistribution]:
     """Return the space that holds every trial of a study.
+
+    Parameters
+    ----------
+    trials : iterable of FrozenTrial
+    study : str
+        Names it in messages.
+    start : dict of str to optuna distribution, default=None
+        Is held, too.
 
     Raises
     ------
     HistoryError
         If a parameter changed its type, its scale or its choices during the search.
     """
-    space: dict[str, BaseDistribution] = {}
+    space = dict(start or {})
     for trial in trials:
         for name, own in trial.distributions.items():
             known = space.get(name, own)
-            merged = known if known == own else merge_distributions(known, own)
+            merged = known if known is own else merge_distributions(known, own)
             if merged is None:
                 raise HistoryError(
                     f"parameter {name!r} of study {study!r} changed during the search from "
@@ -112,6 +124,27 @@ def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDis
                 )
             space[name] = merged
     return space
+
+
+def split_by_task(rows: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the name "openml/TASK_ID" and the rows of each task of a DataFrame, by their ids.
+
+    Raises
+    ------
+    HistoryError
+        If an id is missing or no whole number.
+    """
+    rows = rows.reset_index(drop=True)
+    ids = rows["task_id"]
+    whole = [not is_missing(value) and str(value).removesuffix(".0").isdigit() for value in ids]
+    if not all(whole):
+        wrong = whole.index(False)
+        raise HistoryError(
+            f"task_id must hold OpenML's whole numbers, got {ids[wrong]!r} in row {wrong}. Drop "
+            "rows without a task, rows.dropna(subset='task_id')."
+        )
+    for task_id, group in rows.groupby([int(value) for value in ids], sort=True):
+        yield f"openml/{task_id}", group
 
 
 def merge_distributions(a: BaseDistribution, b: BaseDistribution) -> BaseDistribution | None:

@@ -497,3 +497,17 @@ def test_data_sets_may_come_one_by_one() -> None:
         encoder = DatasetEncoder(n_steps=0, random_state=0)
         one_by_one = encoder.fit_transform((data for data in datasets), own)
         np.testing.assert_array_equal(one_by_one, encoder.fit(datasets, own).transform(datasets))
+
+
+def test_names_are_of_what_was_fitted(fitted: DatasetEncoder) -> None:
+    encoder = copy.deepcopy(fitted).set_params(n_components=4)
+    assert len(encoder.get_feature_names_out()) == fitted.n_components
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.5])
+def test_surfaces_that_rank_nothing(value: float) -> None:
+    datasets = toy_datasets(3)
+    surfaces = np.full((len(datasets), 6), value)
+    surfaces[0] = np.arange(6)  # of one data set alone
+    with pytest.raises(InvalidParameterError, match="surfaces must hold scores that differ"):
+        DatasetEncoder(8, n_steps=1).fit(datasets, surfaces)

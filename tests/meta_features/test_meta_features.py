@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.meta_features import FEATURES, MetaFeatures, fingerprint
+from metaest.tasks import Task
 
 NAMES = MetaFeatures().get_feature_names_out().tolist()
 
@@ -214,3 +215,27 @@ def test_polars_frames_count_as_pandas_ones() -> None:
     )
     for own in found:
         np.testing.assert_array_equal(own, expected)
+
+
+def test_a_wide_frame_takes_no_longer_than_an_array() -> None:
+    X = np.random.default_rng(0).normal(size=(20, 6000))
+    y = np.arange(20) % 2
+    MetaFeatures().fit_transform([(X[:, :9], y)])  # imports
+    seconds = []
+    for table in (X, pd.DataFrame(X)):
+        start = time.process_time()
+        MetaFeatures().fit_transform([(table, y)])
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 4 * seconds[0] + 0.5  # 4 s, were all types listed for each column
+
+
+def test_an_infinite_target_is_named() -> None:
+    X, y = np.zeros((4, 2)), np.array([0.0, 1.5, np.inf, 2.5])
+    for call in (lambda: MetaFeatures().fit([(X, y)]), lambda: Task(X, y)):
+        with pytest.raises(TaskError, match="has infinite values; drop or clip"):
+            call()
+
+
+def test_half_characters_are_text() -> None:
+    files = [["a\udcff"], ["b"], ["a\udcff"], ["c"]]  # as os.listdir names them
+    assert fingerprint(files, [0, 1, 0, 1]) != fingerprint([["b"]] * 4, [0, 1, 0, 1])

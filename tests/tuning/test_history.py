@@ -1,6 +1,8 @@
 """History: Optuna studies that plain Optuna reads, checked before they are written."""
 
+import copy
 import multiprocessing
+import pickle
 import sqlite3
 import time
 from pathlib import Path
@@ -17,7 +19,7 @@ from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, InvalidParameterError
 from metaest.meta_features import MetaFeatures
-from metaest.tuning import History, MetaSearchCV
+from metaest.tuning import History, MetaSearchCV, suggest
 from metaest.tuning._description import LEARNED
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -440,3 +442,48 @@ def test_ten_processes_lose_nothing(file: str, tmp_path: Path) -> None:
         params, values = draw(20, seed)
         assert [t.params for t in records[str(seed)].trials] == params
         assert [t.value for t in records[str(seed)].trials] == values.tolist()
+
+
+@pytest.mark.parametrize("file", FILES[:2])
+def test_a_relative_path_stays_where_it_was(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    history = History(file)
+    history.add_trials("a", *draw(5, 0), space=SPACE)
+    monkeypatch.chdir("elsewhere")
+    assert len(history) == 1
+    assert len(copy.deepcopy(history)) == len(pickle.loads(pickle.dumps(history))) == 1
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_marked_study_may_go_on_in_a_wider_space(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    study = optuna.create_study(storage=url, study_name="plain", direction="maximize")
+    study.optimize(lambda trial: trial.suggest_float("C", 0, 1), n_trials=3)
+    history = History(url)
+    history.add_study(study)
+    study.enqueue_trial({"C": 1.8, "z": 3})
+    study.optimize(
+        lambda trial: trial.suggest_float("C", 0, 2) + trial.suggest_int("z", 1, 3), n_trials=1
+    )
+    (record,) = history.tasks()
+    assert record.space == {"C": FloatDistribution(0, 2), "z": IntDistribution(1, 3)}
+    assert suggest(history, n=1)[0].params == {"C": 1.8, "z": 3}
+
+
+def test_ids_of_openml_tasks() -> None:
+    rows = pd.DataFrame(
+        {"task_id": [3.0, 3.0, 5.0], "value": [0.1, 0.3, 0.5], "C": [0.1, 0.2, 0.3]}
+    )
+    space = {"C": FloatDistribution(0, 1)}
+    history = History()
+    history.add_openml(rows.set_index("task_id", drop=False), space=space)
+    assert [record.task for record in history.tasks()] == ["openml/3", "openml/5"]
+    for wrong in (np.nan, 2.5):
+        rows.loc[1, "task_id"] = wrong
+        with pytest.raises(
+            HistoryError, match=rf"whole numbers, got (np.float64\()?{wrong}.*in row 1"
+        ):
+            History().add_openml(rows, space=space)

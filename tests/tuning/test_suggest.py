@@ -368,3 +368,9 @@ def test_it_reads_well() -> None:
 def test_boosting_parameters_can_be_set() -> None:
     found = suggest("embedded", n=1, estimator=HistGradientBoostingClassifier())[0]
     HistGradientBoostingClassifier(**found.params).fit(*load_wine(return_X_y=True))
+
+
+@pytest.mark.parametrize("history", ["embedded", None])
+def test_a_class_is_no_estimator(history: str | None) -> None:
+    with pytest.raises(InvalidParameterError, match=r"got a class: pass SVC\(\)"):
+        suggest(History() if history is None else history, estimator=SVC)
