@@ -80,6 +80,8 @@ class DeepKernelGP(Learner):
 
     kinds = ("regression",)
     predicts_variance = True
+    #: Whether tasks tell how large another's factor is; else each has it from its own rows alone.
+    learns_scale_prior: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_latent": [SIZE],
         "noise": [POSITIVE],
@@ -109,7 +111,7 @@ class DeepKernelGP(Learner):
             module.log_length = nn.Parameter(torch.full(spec.input_shape, start))
         module.log_amplitude = nn.Parameter(torch.tensor(amplitudes))
         module.log_noise = nn.Parameter(torch.tensor(math.log(self.noise)))
-        if self.scaling == "affine":
+        if self._has_scale_prior():
             module.scale_prior = nn.Parameter(torch.zeros(2))
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
@@ -166,7 +168,7 @@ class DeepKernelGP(Learner):
             left = 1 - (ones * explained).sum(1)  # (B, Q)
             variance = variance + left.square() / ones.square().sum(1)
         mean = (mean + state["offset"].unsqueeze(1)) / state["inverse_scale"].unsqueeze(1)
-        if self.scaling == "affine":  # the factor is an estimate, too
+        if self._has_scale_prior():  # the factor is an estimate, too
             scaled = parts["prior"] - state["mean_offset"].unsqueeze(1)  # what it multiplies
             scaled = scaled - (cross * state["mean_weights"].unsqueeze(-1)).sum(1)
             variance = variance + state["spread"].unsqueeze(1) * scaled.square()
@@ -185,10 +187,13 @@ class DeepKernelGP(Learner):
         eye = torch.eye(y.shape[1], dtype=kernel.dtype, device=kernel.device)
         kernel = kernel + _noise(module) * eye
         # Not-a-number is told of by the estimator and by meta-training, as for other learners.
-        prior = _scale_prior(module) if self.scaling == "affine" else None
+        prior = _scale_prior(module) if self._has_scale_prior() else None
         return fit_gp(
             kernel, parts["prior"], y.double(), mask, self.scaling, prior=prior, on_singular="nan"
         )
+
+    def _has_scale_prior(self) -> bool:
+        return self.scaling == "affine" and self.learns_scale_prior
 
     def parts(self, module: LearnerNet, x: Tensor) -> State:
         """Return what kernel and mean are functions of, in double precision.
