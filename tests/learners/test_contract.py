@@ -37,8 +37,8 @@ from tests.episode_helpers import build, collate, make_episode, predict
 
 IN_CONTEXT = {
     "companions": 0.0,
-    "cell_width": 8,
-    "row_width": 16,
+    "cell_width": 16,
+    "row_width": 32,
     "n_inducing": 2,
     "n_row_layers": 1,
     "n_layers": 1,

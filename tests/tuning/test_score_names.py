@@ -24,6 +24,7 @@ from sklearn.metrics import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from metaest.exceptions import InvalidParameterError
 from metaest.model_selection._scoring import name_score
 from metaest.tuning import History, MetaSearchCV
 from metaest.tuning._callables import code_of
@@ -208,4 +209,5 @@ def test_the_name_of_one_score_of_several() -> None:
     assert metric_name(["accuracy", "f1"], "f1", Ridge()) == "f1"
     assert name_score(lambda e, X, y: 0.5, {"a": Ridge()}) == "score"
     assert name_score(make_scorer(lambda y, z: 0.5), {"a": Ridge()}) == "score"
-    assert name_score(None, {"a": Ridge(), "b": LogisticRegression()}) == "score"
+    with pytest.raises(InvalidParameterError, match="scoring=None is the accuracy of classifiers"):
+        name_score(None, {"a": Ridge(), "b": LogisticRegression()})
