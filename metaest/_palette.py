@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 #: Colour-blind safe (Okabe and Ito); what stands out least on white comes last.
@@ -70,6 +70,17 @@ def wrap_name(name: object) -> str:
 def wrapped_lines(names: Iterable[object]) -> list[str]:
     """Lines of all names, each wrapped."""
     return "\n".join(wrap_name(name) for name in names).split("\n")
+
+
+def add_named_legend(ax: Any, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """Draw a legend without a frame, also of names that begin with "_".
+
+    Those matplotlib keeps for itself: before 3.10 it leaves them out even where they are passed.
+    """
+    stand_ins = [name.replace("_", " ") for name in names]
+    legend = ax.legend(handles=list(handles), labels=stand_ins, frameon=False, **options)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
 
 
 def legend_columns(ax: Any, names: Iterable[object]) -> int:

@@ -9,7 +9,14 @@ from sklearn.base import clone, is_classifier
 
 from metaest._checks import check_targets, find_kind
 from metaest._optional import import_optional
-from metaest._palette import colors_on, ink_on, legend_columns, wrap_name, wrapped_lines
+from metaest._palette import (
+    add_named_legend,
+    colors_on,
+    ink_on,
+    legend_columns,
+    wrap_name,
+    wrapped_lines,
+)
 from metaest.exceptions import TaskError
 from metaest.inspection._plane import features_of, project
 
@@ -265,17 +272,18 @@ class EmbeddingDisplay:
         if self._wrong().any():
             marks.append(("predicted wrongly", "o", 6.5, "none", ink))
         handles = [
-            Line2D([], [], label=label, marker=shape, ms=size, mfc=face, mec=edge, linestyle="none")
-            for label, shape, size, face, edge in marks
+            Line2D([], [], marker=shape, ms=size, mfc=face, mec=edge, linestyle="none")
+            for _, shape, size, face, edge in marks
         ]
-        self.ax_.legend(
-            handles=handles,
-            labels=[label for label, *_ in marks],  # also those that begin with "_"
+        names = [label for label, *_ in marks]
+        add_named_legend(
+            self.ax_,
+            handles,
+            names,
             title=None if entries else f"{len(color)} classes",
             loc="upper left",
             bbox_to_anchor=(1, 1),
-            ncols=legend_columns(self.ax_, [label for label, *_ in marks]),
-            frameon=False,
+            ncols=legend_columns(self.ax_, names),
         )
 
 

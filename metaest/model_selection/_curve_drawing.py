@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from metaest._palette import legend_columns, palette_on, wash_on, wrap_name, wrapped_lines
+from metaest._palette import (
+    add_named_legend,
+    legend_columns,
+    palette_on,
+    wash_on,
+    wrap_name,
+    wrapped_lines,
+)
 from metaest.model_selection._estimate import Estimate
 
 #: Seven, so that with eight colours no two of the first 56 curves look the same.
@@ -65,12 +72,7 @@ def add_legend(ax: Any, lines: Sequence[Any]) -> None:
     """Name the curves, beside the axes where they are many."""
     names = [wrap_name(line.get_label()) for line in lines]
     outside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": legend_columns(ax, names)}
-    ax.legend(  # labels are passed, for one that begins with "_" would be left out
-        handles=lines,
-        labels=names,
-        frameon=False,
-        **(outside if len(lines) > _MOST_INSIDE else {}),
-    )
+    add_named_legend(ax, lines, names, **(outside if len(lines) > _MOST_INSIDE else {}))
 
 
 def set_ticks(ax: Any, values: Sequence[int], *, log: bool) -> None:
