@@ -85,12 +85,8 @@ def forget_columns(estimator: Any, input_shape: tuple[int, ...], names: Any) -> 
     names : ndarray of str or None
         Columns of the tables of meta-training.
     """
-    for name in (
-        "n_features_in_",
-        "feature_names_in_",
-        "categories_",
-        "_dates",
-    ):  # of an earlier fit
+    # What an earlier fit knew.
+    for name in ("n_features_in_", "feature_names_in_", "categories_", "_dates"):
         estimator.__dict__.pop(name, None)
     if len(input_shape) == 1:
         estimator.n_features_in_ = input_shape[0]

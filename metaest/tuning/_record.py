@@ -15,7 +15,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from metaest.exceptions import HistoryError
-from metaest.tuning._trials import merge_spaces
+from metaest.tuning._trials import widen_space
 
 PREFIX = "metaest:"
 FORMAT_VERSION = 1
@@ -98,7 +98,7 @@ def read_record(
     Raises
     ------
     HistoryError
-        If a newer metaest wrote it, an attribute is damaged, or a parameter changed its type.
+        If a newer metaest wrote it, or an attribute is damaged.
     """
     version = attrs[VERSION_KEY]
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -108,15 +108,16 @@ def read_record(
         )
     finished = [trial for trial in trials if trial.state.is_finished()]
     try:
-        space = {n: json_to_distribution(json.dumps(d)) for n, d in attrs[SPACE_KEY].items()}
+        marked = {n: json_to_distribution(json.dumps(d)) for n, d in attrs[SPACE_KEY].items()}
+        space, held = widen_space(marked, finished)  # a study may have gone on in another space
         return SearchRecord(
             task=attrs[PREFIX + "task"],
-            space=merge_spaces(finished, study_name, space),  # a study may have gone on elsewhere
+            space=space,
             direction=direction,
             metric=attrs.get(PREFIX + "metric"),
             meta_features=attrs.get(PREFIX + "meta_features"),
             fingerprint=attrs.get(PREFIX + "fingerprint"),
-            trials=tuple(finished),
+            trials=tuple(held),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise HistoryError(

@@ -92,27 +92,15 @@ def make_trials(
     return trials
 
 
-def merge_spaces(
-    trials: Iterable[FrozenTrial],
-    study: str,
-    start: Mapping[str, BaseDistribution] | None = None,
-) -> dict[str, BaseDistribution]:
+def merge_spaces(trials: Iterable[FrozenTrial], study: str) -> dict[str, BaseDistribution]:
     """Return the space that holds every trial of a study.
-
-    Parameters
-    ----------
-    trials : iterable of FrozenTrial
-    study : str
-        Names it in messages.
-    start : dict of str to optuna distribution, default=None
-        Is held, too.
 
     Raises
     ------
     HistoryError
         If a parameter changed its type, its scale or its choices during the search.
     """
-    space = dict(start or {})
+    space: dict[str, BaseDistribution] = {}
     for trial in trials:
         for name, own in trial.distributions.items():
             known = space.get(name, own)
@@ -124,6 +112,23 @@ def merge_spaces(
                 )
             space[name] = merged
     return space
+
+
+def widen_space(
+    space: Mapping[str, BaseDistribution], trials: Iterable[FrozenTrial]
+) -> tuple[dict[str, BaseDistribution], list[FrozenTrial]]:
+    """Return a space that holds later trials, too, and the trials that it holds.
+
+    Those with a parameter of another type, scale or choices than before are left out.
+    """
+    wide, held = dict(space), []
+    for trial in trials:
+        own = trial.distributions
+        merged = {name: merge_distributions(wide.get(name, d), d) for name, d in own.items()}
+        if all(d is not None for d in merged.values()):
+            wide.update({name: d for name, d in merged.items() if d is not None})
+            held.append(trial)
+    return wide, held
 
 
 def split_by_task(rows: Any) -> Iterator[tuple[str, Any]]:

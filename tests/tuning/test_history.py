@@ -13,7 +13,7 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
@@ -471,6 +471,9 @@ def test_a_marked_study_may_go_on_in_a_wider_space(tmp_path: Path) -> None:
     (record,) = history.tasks()
     assert record.space == {"C": FloatDistribution(0, 2), "z": IntDistribution(1, 3)}
     assert suggest(history, n=1)[0].params == {"C": 1.8, "z": 3}
+    other = {"C": FloatDistribution(0.1, 2, log=True)}
+    study.add_trial(create_trial(params={"C": 2.0}, distributions=other, value=9.0))
+    assert history.tasks() == [record]  # neither mixed nor in the way of the others
 
 
 def test_ids_of_openml_tasks() -> None:
