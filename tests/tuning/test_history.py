@@ -471,9 +471,20 @@ def test_a_marked_study_may_go_on_in_a_wider_space(tmp_path: Path) -> None:
     (record,) = history.tasks()
     assert record.space == {"C": FloatDistribution(0, 2), "z": IntDistribution(1, 3)}
     assert suggest(history, n=1)[0].params == {"C": 1.8, "z": 3}
-    other = {"C": FloatDistribution(0.1, 2, log=True)}
-    study.add_trial(create_trial(params={"C": 2.0}, distributions=other, value=9.0))
-    assert history.tasks() == [record]  # neither mixed nor in the way of the others
+
+
+def test_a_marked_study_may_go_on_in_another_scale() -> None:
+    """Databases refuse that, Optuna's memory does not."""
+    history = History()
+    study = optuna.create_study(storage=history.storage, direction="maximize")
+    for log, value in ((False, 1.0), (True, 9.0)):
+        space = {"C": FloatDistribution(0.1, 1, log=log)}
+        study.add_trial(create_trial(params={"C": 0.5}, distributions=space, value=value))
+        if not log:
+            history.add_study(study)
+    (record,) = history.tasks()  # neither mixed nor in the way of other searches
+    assert record.space == {"C": FloatDistribution(0.1, 1)}
+    assert [trial.value for trial in record.trials] == [1.0]
 
 
 def test_ids_of_openml_tasks() -> None:
