@@ -27,6 +27,7 @@ from metaest.exceptions import (
 from metaest.learners import MAML, DeepKernelGP, FineTune, ProtoNet, Reptile, RidgeHead
 from metaest.tasks import TaskSet
 from metaest.training import MetaState, meta_train
+from metaest.training._callbacks import KeepBest
 
 SETTINGS = {"n_ways": 3, "n_shots": 1, "n_queries": 4, "n_episodes": 160, "meta_batch_size": 8}
 
@@ -99,6 +100,41 @@ def test_the_best_round_is_kept() -> None:
             state.weights["embedding.1.scale"], torch.ones_like(state.weights["embedding.1.scale"])
         )
     assert all(score > start for score in kept)
+
+
+class Weights(Callback):
+    """Keep the weights after each step."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, torch.Tensor]] = []
+
+    def on_batch_end(self, net, **kwargs) -> None:
+        self.rows.append({k: v.clone() for k, v in net.module_.state_dict().items()})
+
+
+def test_what_is_best_within_the_first_round_is_kept(monkeypatch) -> None:
+    def score(self, net):
+        return 0.0, {0: 0.5, 4: 0.9}.get(net.step_, 0.6)
+
+    monkeypatch.setattr(KeepBest, "_validate", score)
+    settings = SETTINGS | {"n_episodes": 8 * 400, "blend_with_start": False}
+    steps = Weights()
+    state = meta_train(
+        ProtoNet(), make_pool(), validation_tasks=make_pool(1), callbacks=[steps], **settings
+    )
+    assert state.history[0]["early_scores"] == [0.6, 0.6, 0.9, 0.6, 0.6]  # 1, 2, 4, 8, 16 steps
+    assert not any("early_scores" in row or row["valid_best"] for row in state.history[1:])
+    for name, value in steps.rows[4 - 1].items():
+        assert torch.equal(state.weights[name], value), name
+
+
+def test_looking_does_not_change_the_training() -> None:
+    settings = SETTINGS | {"n_episodes": 8 * 100}
+    alone = meta_train(ProtoNet(), make_pool(), **settings)
+    watched = meta_train(ProtoNet(), make_pool(), validation_tasks=make_pool(1), **settings)
+    assert len(watched.history[0]["early_scores"]) == 3
+    for one, other in zip(alone.history, watched.history, strict=True):
+        assert one["train_loss"] == other["train_loss"]
 
 
 def test_the_last_weights_are_kept_without_held_out_tasks() -> None:

@@ -6,7 +6,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -46,28 +46,38 @@ class Schedule(Callback):
 class KeepBest(Callback):
     """Scores held-out episodes before the first round and after each; keeps the best weights.
 
-    Without held-out episodes the last weights are kept.
+    Some networks that start well are at their best after a few dozen steps, a small part of a
+    long first round: so they are also scored after 1, 2, 4, 8, ... steps of it. Without held-out
+    episodes the last weights are kept.
 
     Parameters
     ----------
     batches : sequence of EpisodeBatch
         Held-out episodes.
     patience : int or None
+    looks : set of int
+        Steps after which to score, besides the ends of rounds.
 
     Attributes
     ----------
     weights : dict of Tensor
-        The best of the finished rounds, on the CPU; those before the first until then.
+        The best since the start, on the CPU; those of the start until the first look.
     score : float
-        The best one, of the start or of a round.
+        The best one, of the start, of a look or of a round.
+    gained : bool
+        Whether any was better than the start.
     """
 
-    def __init__(self, batches: Sequence[EpisodeBatch], patience: int | None) -> None:
+    def __init__(
+        self, batches: Sequence[EpisodeBatch], patience: int | None, looks: Set[int] = frozenset()
+    ) -> None:
         self.batches = batches
         self.patience = patience
+        self.looks = looks
         self.score = self.score_of_weights = -math.inf
         self.misses = 0
         self.weights: dict[str, torch.Tensor] = {}
+        self.gained = False
         self.stopped = False
 
     def on_train_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
@@ -75,12 +85,21 @@ class KeepBest(Callback):
             self.weights = state_to_cpu(net.module_.state_dict())
             self.score = _number(self._validate(net)[1])
 
+    def on_batch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
+        if self.batches and net.step_ in self.looks:
+            score = self._validate(net)[1]
+            earlier = net.history[-1].get("early_scores", [])
+            net.history.record("early_scores", [*earlier, score])
+            self._consider(net, score)
+
     def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
         loss, score = self._validate(net)
         if self.batches:
             net.history.record("valid_loss", loss)
             net.history.record("valid_score", score)
-        net.history.record("valid_best", self._consider(net, score))
+        better = self._consider(net, score)
+        net.history.record("valid_best", better)
+        self.misses = 0 if better else self.misses + 1
 
     @property
     def is_stale(self) -> bool:
@@ -100,11 +119,11 @@ class KeepBest(Callback):
         return losses.mean().item(), scores.mean().item()
 
     def _consider(self, net: EpisodeNet, score: float) -> bool:
-        """Keep the weights if no round had better ones; return whether nothing was as good yet."""
+        """Keep the weights if there were no better ones; return whether nothing was as good yet."""
         weights = net.module_.state_dict()
         finite = all(bool(value.isfinite().all()) for value in weights.values())
         better = finite and (not self.batches or score > self.score)  # a NaN is never better
-        self.misses = 0 if better else self.misses + 1
+        self.gained |= better
         self.score = score if better and self.batches else self.score
         if finite and (not self.batches or score > self.score_of_weights):
             self.score_of_weights = _number(score)
@@ -178,6 +197,8 @@ class Checkpoint(Callback):
         keep = self.keep_best
         keep.score, keep.misses, keep.weights = saved["score"], saved["misses"], saved["weights"]
         keep.score_of_weights = saved["score_of_weights"]
+        in_a_round = any(row.get("valid_best") for row in saved["history"])
+        keep.gained = saved.get("gained", in_a_round)
 
     def _write(self, net: EpisodeNet) -> None:
         assert self.path is not None
@@ -191,6 +212,7 @@ class Checkpoint(Callback):
             "score": keep.score,
             "score_of_weights": keep.score_of_weights,
             "misses": keep.misses,
+            "gained": keep.gained,
             "weights": keep.weights,
         }
         torch.save(saved, buffer)

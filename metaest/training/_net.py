@@ -48,6 +48,11 @@ class EpisodeRounds(Dataset):
         bounds = np.linspace(0, self.n_steps, self.n_rounds + 1).round().astype(int)
         return range(bounds[self.round], bounds[self.round + 1])
 
+    def early_looks(self) -> set[int]:
+        """Return the numbers of steps within the first round that are powers of two."""
+        end = round(self.n_steps / self.n_rounds)
+        return {2**power for power in range(end.bit_length()) if 2**power < end}
+
     def batch(self, step: int) -> EpisodeBatch:
         first = step * self.batch_size
         return self.sampler.batch(range(first, min(first + self.batch_size, self.n_episodes)))

@@ -69,8 +69,9 @@ def meta_train(
 ) -> MetaState:
     """Meta-train a learner on episodes of tasks with Adam.
 
-    Training goes in 20 rounds. With `validation_tasks` the weights of the round that scores best
-    on fixed episodes of these are kept. The score is the accuracy, or minus the loss on the query
+    Training goes in 20 rounds. With `validation_tasks` the weights that score best on fixed
+    episodes of these are kept, of those after each round and after 1, 2, 4, 8, ... steps of the
+    first (scores of these are in "early_scores" of its row). The score is the accuracy, or minus the loss on the query
     rows (squared error, or negative log-likelihood where a variance is predicted). With
     `blend_with_start`, those between the starting weights and these, if these are better: the
     nearest to the start whose score is within a standard error of the best. So meta-training
@@ -160,7 +161,7 @@ def meta_train(
     spec = spec_of(tasks, backbone, standardize and not learner.any_columns)
     mean, scale = target_statistics_of(tasks)
     batches = draw_held_out(validation_tasks, shape, n_episodes, random_state + 1)
-    keep_best = KeepBest(batches, patience)
+    keep_best = KeepBest(batches, patience, rounds.early_looks())
     teaching = Distillation.of(distill)
     loss = None if teaching is None else teaching.wrap(learner.in_training(), spec, mean, scale)
     run = run_key(learner, spec, tasks, validation_tasks, shape, settings, teaching, start)
@@ -210,7 +211,7 @@ def _settle(
         share, weights = choose_blend(net, first, keep_best.weights, keep_best.batches)
         net.history.record("share", share)
         return weights
-    return keep_best.weights if any(row.get("valid_best") for row in net.history) else first
+    return keep_best.weights if keep_best.gained else first
 
 
 def _collect(
