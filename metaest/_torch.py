@@ -98,6 +98,11 @@ class _ProcessWide:
                 if self._depth == 0:
                     self._write(self._before)
 
+    def outside(self) -> Any:
+        """Return what the setting is, or was before the blocks."""
+        with self._lock:
+            return self._before if self._depth else self._read()
+
 
 _THREADS = _ProcessWide(torch.get_num_threads, torch.set_num_threads, 1)
 _PRECISION = _ProcessWide(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
@@ -110,6 +115,11 @@ def one_intra_op_thread() -> AbstractContextManager[None]:
     other: 20 times slower was measured. The number is the whole process's.
     """
     return _THREADS.block()
+
+
+def usable_threads() -> int:
+    """Return how many threads torch may use, also inside a block that holds it to one."""
+    return int(_THREADS.outside())
 
 
 @contextmanager
@@ -150,9 +160,16 @@ def state_to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
 
 
-def state_to(state: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Move every tensor of a state to `device`."""
-    return {name: value.to(device) for name, value in state.items()}
+def state_to(
+    state: Mapping[str, Tensor], device: torch.device, least: torch.dtype = torch.bfloat16
+) -> dict[str, Tensor]:
+    """Move every tensor of a state to `device`, in at least the precision `least`."""
+    return {
+        name: value.to(device, torch.promote_types(value.dtype, least))
+        if value.is_floating_point()
+        else value.to(device)
+        for name, value in state.items()
+    }
 
 
 def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

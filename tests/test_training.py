@@ -27,7 +27,7 @@ from metaest.exceptions import (
 from metaest.learners import MAML, DeepKernelGP, FineTune, ProtoNet, Reptile, RidgeHead
 from metaest.tasks import TaskSet
 from metaest.training import MetaState, meta_train
-from metaest.training._callbacks import KeepBest
+from metaest.training._keep_best import KeepBest
 
 SETTINGS = {"n_ways": 3, "n_shots": 1, "n_queries": 4, "n_episodes": 160, "meta_batch_size": 8}
 

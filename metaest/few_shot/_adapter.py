@@ -60,6 +60,11 @@ class Adapter:
     def module(self) -> LearnerNet:
         return self.meta.module(self.learner, self.device, self.dtype)
 
+    def reader(self) -> LearnerNet:
+        """Return the network that adapts: of single precision where that does, in half the time."""
+        dtype = torch.float32 if self.learner.adapts_in_single else self.dtype
+        return self.meta.module(self.learner, self.device, dtype)
+
     def adapt(
         self,
         X: np.ndarray,
@@ -94,7 +99,7 @@ class Adapter:
             flags = torch.from_numpy(categorical).unsqueeze(0).to(self.device)
             support = replace(support, categorical=flags)
         with torch.no_grad(), threads_for(X.size):
-            state = state_to_cpu(self.learner.adapt(self.module(), support))
+            state = state_to_cpu(self.learner.adapt(self.reader(), support))
         for value in state.values():
             _check_finite(value)
         return state
@@ -113,7 +118,7 @@ class Adapter:
         ndarray of shape (Q, n_classes), or Gaussian of Tensors of shape (Q,)
             Probabilities, or the mean and variance of the targets, as float64.
         """
-        module, state = self.module(), state_to(state, self.device)
+        module, state = self.module(), state_to(state, self.device, self.dtype)
         with torch.no_grad(), threads_for(X.size):
             parts = [
                 self.learner.predict(module, state, self._tensor(X[rows]).unsqueeze(0))
@@ -164,7 +169,8 @@ class Adapter:
             chunk = episodes[start : start + size]
             query_x, _ = pad_rows([self._tensor(X[e.query]) for e in chunk])
             with torch.no_grad(), threads_for(query_x.numel()):
-                state = self.learner.adapt(module, self._support(X, chunk))
+                state = self.learner.adapt(self.reader(), self._support(X, chunk))
+                state = state_to(state, self.device, self.dtype)
                 prediction = self.learner.predict(module, state, query_x)
             for b, episode in enumerate(chunk):
                 yield self._output(prediction, b, len(episode.query), episode.n_classes)

@@ -83,6 +83,9 @@ class Learner(BaseEstimator, ABC):
     #: Whether bfloat16 on a GPU is exact enough (gradients through gradients are not).
     autocast: ClassVar[bool] = False
 
+    #: Whether a network of single precision may read the support rows for one of double precision.
+    adapts_in_single: ClassVar[bool] = False
+
     def build(self, spec: NetSpec, rng: np.random.Generator) -> LearnerNet:
         """Make the network, a module with an ``embedding`` and the learner's own parameters.
 

@@ -1,17 +1,26 @@
-"""Many passes of the in-context network, as many at once as the memory allows."""
+"""Many passes of the in-context network, as many together as the memory allows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from metaest._torch import one_intra_op_thread, usable_threads
 from metaest.nets._in_context import SHARED, InContextNet
+
+_T = TypeVar("_T")
 
 #: Cells that the passes made together may have; each takes about a kilobyte. Fewer on a CPU, whose
 #: caches then hold what a pass hands from layer to layer: a fifth faster at 1,000 rows.
 _CELLS_AT_ONCE, _CELLS_AT_ONCE_ON_CPU = 2**18, 2**15
+
+#: So many labelled rows cost each row that attends to them about as much as a cell.
+_SUPPORT_ROWS_PER_CELL = 8
 
 
 def read_in_parts(
@@ -28,8 +37,12 @@ def read_in_parts(
     class_mask : Tensor of bool, shape (B, M, C)
     """
     states = []
-    for tasks, passes in _parts(x, y.shape[1]):
-        parts = [net.read(x[tasks], y[tasks, p], mask[tasks], class_mask[tasks, p]) for p in passes]
+    for tasks, passes in _parts(x, x.shape[1], y.shape[1]):
+        rows, labels, real, present = x[tasks], y[tasks], mask[tasks], class_mask[tasks]
+        parts = _on_threads(
+            [functools.partial(net.read, rows, labels[:, p], real, present[:, p]) for p in passes],
+            x.device,
+        )
         states.append({k: _join([part[k] for part in parts], k) for k in parts[0]})
     return {k: torch.cat([state[k] for state in states]) for k in states[0]}
 
@@ -44,22 +57,39 @@ def predict_in_parts(net: InContextNet, state: dict[str, Tensor], x: Tensor) -> 
     x : Tensor of shape (B, Q, F)
     """
     logits = []
-    for tasks, passes in _parts(x, state["class_mask"].shape[1]):
-        parts = [net(_select(state, tasks, some), x[tasks]) for some in passes]
+    n_passes, n_support = state["members"].shape[1:3]
+    for tasks, passes in _parts(x, n_support, n_passes):
+        states = [_select(state, tasks, some) for some in passes]
+        parts = _on_threads([functools.partial(net, own, x[tasks]) for own in states], x.device)
         logits.append(torch.cat(parts, 1))
     return torch.cat(logits)
 
 
-def _parts(x: Tensor, n_passes: int) -> Iterator[tuple[slice, list[slice]]]:
+def _parts(x: Tensor, n_support: int, n_passes: int) -> Iterator[tuple[slice, list[slice]]]:
     """Yield some of the tasks at a time, and their passes in parts; all at once in training."""
     most = len(x) * n_passes
     if not torch.is_grad_enabled():
         cells = _CELLS_AT_ONCE_ON_CPU if x.device.type == "cpu" else _CELLS_AT_ONCE
-        most = max(1, cells // max(1, x[0].numel()))
+        cells_of_a_pass = x.shape[1] * (x.shape[2] + n_support // _SUPPORT_ROWS_PER_CELL)
+        most = max(1, cells // max(1, cells_of_a_pass))
     step, width = max(1, most // n_passes), min(most, n_passes)
     for start in range(0, len(x), step):
         passes = [slice(first, first + width) for first in range(0, n_passes, width)]
         yield slice(start, start + step), passes
+
+
+def _on_threads(calls: Sequence[Callable[[], _T]], device: torch.device) -> list[_T]:
+    """Make the calls, on a CPU at once; the results do not depend on that."""
+    n_threads = 1 if torch.is_grad_enabled() or device.type != "cpu" else usable_threads()
+    if min(n_threads, len(calls)) == 1:
+        return [call() for call in calls]
+    with one_intra_op_thread(), ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(_without_gradient, calls))
+
+
+def _without_gradient(call: Callable[[], _T]) -> _T:
+    with torch.no_grad():  # each thread has its own
+        return call()
 
 
 def _join(parts: list[Tensor], name: str) -> Tensor:

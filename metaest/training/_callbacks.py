@@ -1,4 +1,4 @@
-"""skorch callbacks of meta-training: schedule, validation rounds, checkpoint, progress."""
+"""skorch callbacks of meta-training: schedule, checkpoint, progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import math
 import os
 import time
-from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from skorch.history import History
 from tqdm.auto import tqdm
 
 from metaest._files import replace_file
-from metaest._torch import state_to_cpu
 from metaest.episodes import EpisodeBatch
 from metaest.exceptions import CheckpointError, InvalidParameterError
+from metaest.training._keep_best import KeepBest
 from metaest.training._net import EpisodeNet, EpisodeRounds
 
 
@@ -41,94 +40,6 @@ class Schedule(Callback):
             rate *= 0.5 * (1 + math.cos(math.pi * net.step_ / self.n_steps))
         for group in net.optimizer_.param_groups:
             group["lr"] = rate
-
-
-class KeepBest(Callback):
-    """Scores held-out episodes before the first round and after each; keeps the best weights.
-
-    Some networks that start well are at their best after a few dozen steps, a small part of a
-    long first round: so they are also scored after 1, 2, 4, 8, ... steps of it. Without held-out
-    episodes the last weights are kept.
-
-    Parameters
-    ----------
-    batches : sequence of EpisodeBatch
-        Held-out episodes.
-    patience : int or None
-    looks : set of int
-        Steps after which to score, besides the ends of rounds.
-
-    Attributes
-    ----------
-    weights : dict of Tensor
-        The best since the start, on the CPU; those of the start until the first look.
-    score : float
-        The best one, of the start, of a look or of a round.
-    gained : bool
-        Whether any was better than the start.
-    """
-
-    def __init__(
-        self, batches: Sequence[EpisodeBatch], patience: int | None, looks: Set[int] = frozenset()
-    ) -> None:
-        self.batches = batches
-        self.patience = patience
-        self.looks = looks
-        self.score = self.score_of_weights = -math.inf
-        self.misses = 0
-        self.weights: dict[str, torch.Tensor] = {}
-        self.gained = False
-        self.stopped = False
-
-    def on_train_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
-        if not self.weights:
-            self.weights = state_to_cpu(net.module_.state_dict())
-            self.score = _number(self._validate(net)[1])
-
-    def on_batch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
-        if self.batches and net.step_ in self.looks:
-            score = self._validate(net)[1]
-            earlier = net.history[-1].get("early_scores", [])
-            net.history.record("early_scores", [*earlier, score])
-            self._consider(net, score)
-
-    def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
-        loss, score = self._validate(net)
-        if self.batches:
-            net.history.record("valid_loss", loss)
-            net.history.record("valid_score", score)
-        better = self._consider(net, score)
-        net.history.record("valid_best", better)
-        self.misses = 0 if better else self.misses + 1
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether `patience` rounds brought no gain."""
-        return self.patience is not None and self.misses >= self.patience
-
-    def stop_if_stale(self) -> None:
-        """End meta-training in skorch's way."""
-        if self.is_stale:
-            self.stopped = True
-            raise KeyboardInterrupt
-
-    def _validate(self, net: EpisodeNet) -> tuple[float, float]:
-        if not self.batches:
-            return math.nan, math.nan
-        losses, scores = net.score_episodes(self.batches)
-        return losses.mean().item(), scores.mean().item()
-
-    def _consider(self, net: EpisodeNet, score: float) -> bool:
-        """Keep the weights if there were no better ones; return whether nothing was as good yet."""
-        weights = net.module_.state_dict()
-        finite = all(bool(value.isfinite().all()) for value in weights.values())
-        better = finite and (not self.batches or score > self.score)  # a NaN is never better
-        self.gained |= better
-        self.score = score if better and self.batches else self.score
-        if finite and (not self.batches or score > self.score_of_weights):
-            self.score_of_weights = _number(score)
-            self.weights = state_to_cpu(weights)
-        return better
 
 
 class Checkpoint(Callback):
@@ -310,7 +221,3 @@ def ended_by_early_stopping(net: EpisodeNet) -> bool:
     """Whether one of skorch's own EarlyStopping callbacks (which interrupt) has had enough."""
     found = (c for _, c in net.callbacks_ if isinstance(c, EarlyStopping))
     return any(getattr(c, "misses_", 0) >= c.patience for c in found)
-
-
-def _number(score: float) -> float:
-    return -math.inf if math.isnan(score) else score

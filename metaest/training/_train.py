@@ -21,7 +21,6 @@ from metaest.tasks import TaskSet
 from metaest.training._blend import choose_blend
 from metaest.training._callbacks import (
     Checkpoint,
-    KeepBest,
     Progress,
     RoundTimer,
     Schedule,
@@ -30,6 +29,7 @@ from metaest.training._callbacks import (
 )
 from metaest.training._distill import Distillation
 from metaest.training._held_out import draw_held_out
+from metaest.training._keep_best import KeepBest
 from metaest.training._key import run_key
 from metaest.training._net import EpisodeNet, EpisodeRounds
 from metaest.training._rows import readable
@@ -71,11 +71,12 @@ def meta_train(
 
     Training goes in 20 rounds. With `validation_tasks` the weights that score best on fixed
     episodes of these are kept, of those after each round and after 1, 2, 4, 8, ... steps of the
-    first (scores of these are in "early_scores" of its row). The score is the accuracy, or minus the loss on the query
-    rows (squared error, or negative log-likelihood where a variance is predicted). With
-    `blend_with_start`, those between the starting weights and these, if these are better: the
-    nearest to the start whose score is within a standard error of the best. So meta-training
-    never ends behind its start on held-out tasks, and keeps of it what other tasks may need.
+    first (whose row has these scores, "early_scores"). The score is the accuracy, or minus the
+    loss on the query rows (squared error, or negative log-likelihood where a variance is
+    predicted). With `blend_with_start`, those between the starting weights and these, if these
+    are better: the nearest to the start whose score is within a standard error of the best. So
+    meta-training never ends behind its start on held-out tasks, and keeps of it what other tasks
+    may need.
     `history` tells the share of the way that was gone ("share", in its last row).
 
     Parameters

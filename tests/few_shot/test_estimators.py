@@ -253,7 +253,8 @@ def test_many_episodes_at_once_are_the_same(meta_fitted, learner, fresh, task):
     for (support, query), (classes, proba) in zip(episodes, found, strict=True):
         one = clone(clf).fit(X[support], y[support])
         np.testing.assert_array_equal(classes, one.classes_)
-        np.testing.assert_allclose(proba, one.predict_proba(X[query]), rtol=1e-7, atol=1e-12)
+        rtol = 1e-6 if learner == "in_context" else 1e-7  # reads in single precision
+        np.testing.assert_allclose(proba, one.predict_proba(X[query]), rtol=rtol, atol=1e-12)
     assert not hasattr(clf, "classes_")
 
 
@@ -267,8 +268,9 @@ def test_many_regression_episodes_at_once_are_the_same(meta_fitted, learner, fre
     episodes = [np.split(rng.permutation(30)[:n], [n // 3]) for n in (30, 9, 20)]
     found = reg.predict_episodes(pd.DataFrame(X), y.tolist(), episodes)
     for (support, query), mean in zip(episodes, found, strict=True):
+        rtol = 1e-6 if learner == "in_context" else 1e-7  # reads in single precision
         one = clone(reg).fit(X[support], y[support])
-        np.testing.assert_allclose(mean, one.predict(X[query]), rtol=1e-7)
+        np.testing.assert_allclose(mean, one.predict(X[query]), rtol=rtol)
 
 
 def test_image_episodes_at_once_are_the_same(images):

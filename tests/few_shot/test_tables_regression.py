@@ -103,11 +103,11 @@ def test_order_of_rows_and_columns(friedman) -> None:
     rows = np.random.default_rng(1).permutation(len(y))
     expected = MetaFewShotRegressor().fit(X, y).predict(test_X)
     shuffled = MetaFewShotRegressor().fit(X[rows], y[rows]).predict(test_X)
-    np.testing.assert_allclose(shuffled, expected, rtol=1e-9)
+    np.testing.assert_allclose(shuffled, expected, rtol=1e-6)
     network = InContextTransformer(companions=0.0)
     expected = MetaFewShotRegressor(network).fit(X, y).predict(test_X)
     turned = MetaFewShotRegressor(network).fit(X[:, ::-1], y).predict(test_X[:, ::-1])
-    np.testing.assert_allclose(turned, expected, rtol=1e-9)
+    np.testing.assert_allclose(turned, expected, rtol=1e-6)
 
 
 def test_a_table_with_strings_categories_and_gaps() -> None:

@@ -167,8 +167,11 @@ def test_any_number_of_rows_and_columns() -> None:
         assert (logits.softmax(-1)[..., 2] == 0).all()
 
 
-@pytest.mark.parametrize("cells", [1, 60, 150, 10**6])  # a pass, two, a task, and all at once
-def test_passes_in_parts_are_single_passes(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("cells", [1, 75, 150, 10**6])  # a pass, two, a task, and all at once
+def test_passes_in_parts_are_single_passes(
+    cells: int, n_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     net = InContextNet(n_classes=3, cell_width=8, row_width=16, n_layers=2).double()
     x, query, mask = draw(2, 9, 3), draw(2, 4, 3, seed=1), torch.ones(2, 9, dtype=torch.bool)
@@ -177,9 +180,11 @@ def test_passes_in_parts_are_single_passes(cells: int, monkeypatch: pytest.Monke
     used = torch.ones(2, 4, 3, dtype=torch.bool)
     singles = [net(net.read(x, y[:, [m]], mask, used[:, [m]]), query) for m in range(4)]
     monkeypatch.setattr(_in_context_parts, "_CELLS_AT_ONCE_ON_CPU", cells)
+    monkeypatch.setattr(_in_context_parts, "usable_threads", lambda: n_threads)
     with torch.no_grad():
         state = read_in_parts(net, x, y, mask, used)
         found = predict_in_parts(net, state, query)
+    assert not found.requires_grad
     torch.testing.assert_close(found, torch.cat(singles, 1), rtol=1e-9, atol=1e-9)
 
 
