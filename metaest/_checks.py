@@ -20,6 +20,7 @@ PREPARE = (
     "Rows must be numeric and finite: encode strings and impute gaps first, for example with "
     "skrub's TableVectorizer or a ColumnTransformer and SimpleImputer."
 )
+_ONE_OF_EACH = "Keep one column of each name: X.loc[:, ~X.columns.duplicated()]."
 _CLIP = (
     "Clip or drop them, or make them NaN, which learner='in_context' reads; or impute gaps first."
 )
@@ -62,6 +63,8 @@ def check_rows(X: Any, label: str, *, gaps: bool = False) -> np.ndarray:
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(":.")
         remedy = PREPARE if remedy_for(str(error)) else "Rows must be a numeric table or images."
+        if "unique column names" in reason:
+            reason, remedy = "two of its columns have the same name", _ONE_OF_EACH
         if gaps and "infinity" in reason:
             remedy = _CLIP
         raise TaskError(f"X of {label} cannot be used: {reason}. {remedy}") from error
@@ -101,6 +104,8 @@ def remedy_for(message: str, *, gaps: bool = False) -> str:
             "Encode strings and categories first, in a pipeline: for example "
             "make_column_transformer((OneHotEncoder(), columns), remainder='passthrough')."
         )
+    if "unique column names" in message:
+        return _ONE_OF_EACH
     if "DateTime64" in message:
         return "Turn dates into numbers first, for example with skrub's TableVectorizer."
     return ""

@@ -17,6 +17,7 @@ from metaest.exceptions import TaskError
 
 ColumnKind = Literal["numeric", "categorical"]
 _EPOCH = datetime.datetime(1970, 1, 1)  # in UTC, as is all that has a time zone
+_MOMENTS = (datetime.date, datetime.timedelta)
 _NAN_BITS = np.uint64(0x7FF8000000000000)
 
 
@@ -71,6 +72,8 @@ class Table:
         if hasattr(self._frame, "iloc"):
             series = self._frame.iloc[:, index]
             series = series if rows is None else series.iloc[rows]
+            if type(self._types[index]).__name__ == "PeriodDtype":
+                series = series.dt.to_timestamp()
             return _texts(series.cat) if self.says_category(index) else np.asarray(series)
         series = self._frame[:, int(index)]  # polars
         return np.asarray(series.to_numpy() if rows is None else series.to_numpy()[rows])
@@ -108,7 +111,7 @@ def parse(raw: np.ndarray) -> Column:
     if all(_is_number(value) for value in uniques):
         floats = [float(value) for value in uniques]
         return Column("numeric", np.array([*floats, np.nan])[codes])
-    if all(isinstance(value, datetime.date) for value in uniques):
+    if all(isinstance(value, _MOMENTS) for value in uniques):
         floats = [_seconds(value) for value in uniques]
         return Column("numeric", np.array([*floats, np.nan])[codes], dates=True)
     return Column("categorical", codes, [as_text(value) for value in uniques])
@@ -174,7 +177,9 @@ def is_missing(value: Any) -> bool:
     return isinstance(differs, (bool, np.bool_)) and bool(differs)
 
 
-def _seconds(value: datetime.date) -> float:
+def _seconds(value: Any) -> float:
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
     if not isinstance(value, datetime.datetime):
         return (value.toordinal() - _EPOCH.toordinal()) * 86400.0
     if value.tzinfo is not None:

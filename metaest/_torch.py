@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -98,38 +98,81 @@ class _ProcessWide:
                 if self._depth == 0:
                     self._write(self._before)
 
-    def outside(self) -> Any:
-        """Return what the setting is, or was before the blocks."""
+
+class _OneThread:
+    """torch's number of threads, that blocks in any thread want at one.
+
+    Each thread has a number of its own, but begins with the one that was set last in any: what
+    a thread that begins within another's block finds is not its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._before = 1
+        self._own = threading.local()
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        own = self._own
+        own.depth = getattr(own, "depth", 0) + 1
         with self._lock:
-            return self._before if self._depth else self._read()
+            if own.depth == 1:
+                own.before = self._found()
+                self._before = self._before if self._depth else own.before
+                torch.set_num_threads(1)
+            self._depth += 1
+        try:
+            yield
+        finally:
+            own.depth -= 1
+            with self._lock:
+                self._depth -= 1
+                if own.depth == 0:
+                    torch.set_num_threads(own.before)
+
+    def outside(self) -> int:
+        """Return the number of this thread, or what it was before its blocks."""
+        with self._lock:
+            return self._own.before if getattr(self._own, "depth", 0) else self._found()
+
+    def _found(self) -> int:
+        found = torch.get_num_threads()
+        return self._before if self._depth and found == 1 else found
 
 
-_THREADS = _ProcessWide(torch.get_num_threads, torch.set_num_threads, 1)
+_THREADS = _OneThread()
 _PRECISION = _ProcessWide(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
 
 
 def one_intra_op_thread() -> AbstractContextManager[None]:
-    """Let torch use one thread inside an operation, until the last such block ends.
+    """Let torch use one thread inside an operation.
 
     Small tensors gain nothing from more, and on a loaded machine the threads wait for each
-    other: 20 times slower was measured. The number is the whole process's.
+    other: 20 times slower was measured.
     """
     return _THREADS.block()
 
 
 def usable_threads() -> int:
     """Return how many threads torch may use, also inside a block that holds it to one."""
-    return int(_THREADS.outside())
+    return _THREADS.outside()
 
 
 @contextmanager
 def usual_torch() -> Iterator[None]:
     """Work inside the block, or function, as torch does where nobody set anything.
 
-    That is with float32 as the default, which other packages change for their own sake, and out
-    of ``torch.inference_mode``, in which learners that take gradient steps cannot adapt.
+    That is with float32 as the default, which other packages change for their own sake, out of
+    ``torch.inference_mode``, in which learners that take gradient steps cannot adapt, and out of
+    ``torch.autocast``, which would round what is read.
     """
-    with _PRECISION.block(), torch.inference_mode(False):
+    kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    with ExitStack() as stack:
+        stack.enter_context(_PRECISION.block())
+        stack.enter_context(torch.inference_mode(False))
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 

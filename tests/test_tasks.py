@@ -418,7 +418,12 @@ WORDS = {"c": [5.0, 6.0, 7.0], "b": [3, 4, 5], "a": [1, 2, 3], "z": [0, 0, 0]}
 TABLE = np.array([[1.0, 2, 3], [3, 4, 5], [5, 6, 7]])
 
 
-@pytest.mark.parametrize("given", [WORDS, TABLE, TABLE.tolist()], ids=["mapping", "array", "list"])
+FRAME = pd.DataFrame(WORDS).T  # its index is c, b, a, z
+
+
+@pytest.mark.parametrize(
+    "given", [WORDS, TABLE, TABLE.tolist(), FRAME], ids=["mapping", "array", "list", "frame"]
+)
 def test_descriptions_are_in_the_order_of_the_classes(given) -> None:
     task = Task(X, Y, class_descriptions=given)
     np.testing.assert_array_equal(task.class_descriptions, TABLE)
@@ -427,7 +432,7 @@ def test_descriptions_are_in_the_order_of_the_classes(given) -> None:
 
 
 def test_descriptions_of_every_way_to_make_a_set() -> None:
-    for given in (WORDS, TABLE):
+    for given in (WORDS, TABLE, FRAME):
         pool = TaskSet.from_pool(X, Y, class_descriptions=given)
         np.testing.assert_array_equal(pool[0].class_descriptions, TABLE)
         groups = TaskSet.from_groups(X, Y, GROUPS, class_descriptions=given)
@@ -454,8 +459,10 @@ def test_held_out_classes_keep_their_descriptions() -> None:
         (WORDS | {"b": [1.0]}, r"vectors of one length, got shapes \[\(1,\), \(3,\)\]"),
         (WORDS | {"b": [1.0, NAN, 2.0]}, "description of class b of the task has missing"),
         ([["x"], ["y"], ["z"]], "must be numeric"),
+        (pd.DataFrame(TABLE, index=["a", "b", "d"]), r"lack 1 of its classes: \['c'\]"),
+        (pd.DataFrame(TABLE, index=["a", "b", "a"]), "have 'a' twice in their index"),
     ],
-    ids=["missing", "too few", "lengths", "gap", "strings"],
+    ids=["missing", "too few", "lengths", "gap", "strings", "frame", "twice"],
 )
 def test_bad_descriptions(given, message: str) -> None:
     with pytest.raises(TaskError, match=message):

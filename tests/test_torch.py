@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from metaest._torch import as_float_tensor, local_seed, resolve_device, usual_torch
+from metaest._torch import (
+    as_float_tensor,
+    local_seed,
+    one_intra_op_thread,
+    resolve_device,
+    usable_threads,
+    usual_torch,
+)
 from metaest.exceptions import DeviceError
 
 
@@ -67,3 +74,39 @@ def test_devices_that_cannot_be(device: str) -> None:
 def test_float_tensors_from_any_number() -> None:
     for kind in (">f8", "<f4", "u2", "?", np.longdouble):
         assert torch.equal(as_float_tensor(np.array([0, 1]).astype(kind)), torch.tensor([0.0, 1.0]))
+
+
+def test_autocast_of_the_caller_stays_outside() -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with usual_torch():
+            assert not torch.is_autocast_enabled("cpu")
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_each_thread_gets_its_number_of_threads_back() -> None:
+    before, found = torch.get_num_threads(), {}
+    torch.set_num_threads(2)
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def second() -> None:
+        first_is_in.wait()
+        with one_intra_op_thread():
+            found["inside"] = torch.get_num_threads(), usable_threads()
+            second_is_in.set()
+            first_is_out.wait()
+        found["after"] = torch.get_num_threads()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    try:
+        with one_intra_op_thread(), one_intra_op_thread():
+            first_is_in.set()
+            second_is_in.wait()
+            assert (torch.get_num_threads(), usable_threads()) == (1, 2)
+        assert torch.get_num_threads() == 2
+        first_is_out.set()
+        thread.join()
+        assert torch.get_num_threads() == 2
+        assert found == {"inside": (1, 2), "after": 2}
+    finally:
+        torch.set_num_threads(before)

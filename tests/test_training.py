@@ -26,7 +26,7 @@ from metaest.exceptions import (
 )
 from metaest.learners import MAML, DeepKernelGP, FineTune, ProtoNet, Reptile, RidgeHead
 from metaest.tasks import TaskSet
-from metaest.training import MetaState, meta_train
+from metaest.training import MetaState, _train, meta_train
 from metaest.training._keep_best import KeepBest
 
 SETTINGS = {"n_ways": 3, "n_shots": 1, "n_queries": 4, "n_episodes": 160, "meta_batch_size": 8}
@@ -126,6 +126,46 @@ def test_what_is_best_within_the_first_round_is_kept(monkeypatch) -> None:
     assert not any("early_scores" in row or row["valid_best"] for row in state.history[1:])
     for name, value in steps.rows[4 - 1].items():
         assert torch.equal(state.weights[name], value), name
+
+
+def test_a_look_that_gains_is_a_gain_of_its_round(monkeypatch) -> None:
+    def score(self, net):
+        return 0.0, {0: 0.5, 4: 0.9}.get(net.step_, 0.6)
+
+    monkeypatch.setattr(KeepBest, "_validate", score)
+    settings = SETTINGS | {"n_episodes": 8 * 400, "patience": 1}
+    state = meta_train(ProtoNet(), make_pool(), validation_tasks=make_pool(1), **settings)
+    assert len(state.history) == 2  # the first gained, the second did not
+
+
+def test_an_interrupt_while_weights_are_chosen_loses_nothing(monkeypatch) -> None:
+    def choose(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_train, "choose_blend", choose)
+    settings = SETTINGS | {"validation_tasks": make_pool(1)}
+    with pytest.warns(MetaTrainingWarning, match="choice between .* was interrupted"):
+        state = meta_train(ProtoNet(), make_pool(), **settings)
+    monkeypatch.undo()
+    assert_same_weights(
+        state, meta_train(ProtoNet(), make_pool(), **settings, blend_with_start=False)
+    )
+
+
+def test_bfloat16_on_threads_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(48, 1, 8, 8)).astype(np.float32)
+    pool = TaskSet.from_pool(X, np.repeat(np.arange(6), 8))
+    settings = SETTINGS | {"n_episodes": 60, "meta_batch_size": 6, "autocast": True}
+    states, before = [], torch.get_num_threads()
+    for n_threads in (1, 2, 2):
+        torch.set_num_threads(n_threads)
+        try:
+            states.append(meta_train(ProtoNet(), pool, **settings))
+        finally:
+            torch.set_num_threads(before)
+    assert_same_weights(states[0], states[1])
+    assert_same_weights(states[0], states[2])
 
 
 def test_looking_does_not_change_the_training() -> None:
@@ -306,7 +346,7 @@ def test_a_run_that_ran_out_of_patience_is_over(tmp_path) -> None:
 
 def test_interrupt_keeps_the_finished_rounds() -> None:
     with pytest.warns(
-        MetaTrainingWarning, match=r"interrupted in round 5 of 20; .* 4 finished"
+        MetaTrainingWarning, match=r"interrupted in round 5 of 20, 4 finished; the best"
     ) as told:
         state = meta_train(
             ProtoNet(), make_pool(), callbacks=[Stop(5, KeyboardInterrupt)], **SETTINGS

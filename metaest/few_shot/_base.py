@@ -33,6 +33,7 @@ from metaest.few_shot._rival import better_of
 from metaest.few_shot._rows import categorical_columns, column_medians, read_rows, read_support
 from metaest.few_shot._saving import SaveMixin
 from metaest.few_shot._start import choose_learner, pretrained_state, starting_state
+from metaest.few_shot._unchanged import unchanged_on_failure
 from metaest.learners import Learner
 from metaest.training import MetaState, meta_train
 from metaest.training._rows import readable
@@ -189,9 +190,10 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         TaskError
             If the task has one class, labels are missing, or what was learned is not finite.
         """
-        learner = choose_learner(self, X)
-        rows, y = self._validate(X, y, learner)
-        return self._learn(learner, rows, *self._encode_targets(y))
+        with unchanged_on_failure(self):
+            learner = choose_learner(self, X)
+            rows, y = self._validate(X, y, learner)
+            return self._learn(learner, rows, *self._encode_targets(y))
 
     @property
     def meta_state_(self) -> MetaState:
@@ -201,9 +203,8 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         """
         state = self._meta or vars(self).get("_adapted_from")
         if state is None:
-            raise AttributeError(
-                f"{type(self).__name__} has no meta_state_ before fit_meta or fit."
-            )
+            name = type(self).__name__
+            raise AttributeError(f"{name} has no meta_state_ before fit_meta or fit.")
         return state
 
     def set_params(self, **params: Any) -> Self:
@@ -236,9 +237,8 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         with suppress(InvalidParameterError):  # told by fit
-            reads = choose_learner(self, [[0.0]]).any_columns
-            tags.input_tags.allow_nan = tags.input_tags.string = reads
-            tags.input_tags.categorical = reads
+            reads, inputs = choose_learner(self, [[0.0]]).any_columns, tags.input_tags
+            inputs.allow_nan = inputs.string = inputs.categorical = reads
         return tags
 
     @abstractmethod

@@ -16,6 +16,7 @@ from metaest.exceptions import TaskError
 from metaest.few_shot._base import BaseMetaFewShot
 from metaest.few_shot._descriptions import codes_of, forget_columns, read_descriptions
 from metaest.few_shot._start import choose_learner
+from metaest.few_shot._unchanged import unchanged_on_failure
 from metaest.learners import Learner
 
 
@@ -220,13 +221,14 @@ class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
         classes, class_x = read_descriptions(class_descriptions, learner, self._meta)
         if X is None and y is not None:
             raise TaskError("fit got labels y without rows X. Pass both, or neither.")
-        if X is None:
-            rows, codes = self._no_rows(class_x.shape[1]), np.zeros(0, dtype=np.int64)
-        else:
-            rows, y = self._validate(X, y, learner)
-            codes = codes_of(y, classes)
-        self.classes_ = classes
-        return self._learn(learner, rows, codes, len(classes), class_x)
+        with unchanged_on_failure(self):
+            if X is None:
+                rows, codes = self._no_rows(class_x.shape[1]), np.zeros(0, dtype=np.int64)
+            else:
+                rows, y = self._validate(X, y, learner)
+                codes = codes_of(y, classes)
+            self.classes_ = classes
+            return self._learn(learner, rows, codes, len(classes), class_x)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class.

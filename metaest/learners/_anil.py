@@ -31,7 +31,8 @@ class ANIL(Learner):
     inner_steps : int, default=5
         Gradient steps on the support set. May be changed after meta-training.
     inner_lr : float, default=None
-        Step size, as in MAML. None: 0.01 for classification, 0.05 for regression.
+        Step size, as in MAML. None: 0.01 for classification, 0.05 for regression, whose gradients
+        are scaled down to a norm of 10.
     first_order : bool, default=False
         Treat the inner gradients as constants.
 

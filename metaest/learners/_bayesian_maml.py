@@ -51,8 +51,11 @@ class BayesianMAML(Learner):
     inner_steps : int, default=5
         Steps on the support set. May be changed after meta-training.
     inner_lr : float, default=None
-        Step size :math:`\epsilon`. None: :math:`(M + 1) / 2` times MAML's, for particles far apart
-        move at about :math:`2 / M` of it.
+        MAML's step size :math:`\alpha`: of the equation, :math:`\epsilon = \alpha C / n` for C
+        classes and n rows, :math:`2 \sigma^2 \alpha / n` for numbers with noise
+        :math:`\sigma^2` (whose inner gradients are scaled down to a norm of 10, as in MAML).
+        None: :math:`(M + 1) / 2` times MAML's, for particles far apart move at about
+        :math:`2 / M` of it.
     head : {"zero", "prototype"}, default="zero"
         Where a classification head starts, as in MAML.
 

@@ -37,11 +37,11 @@ class DeepKernelGP(Learner):
 
     All tasks share a prior, :math:`y \sim \mathcal{GP}(m, k)` with noise :math:`\sigma^2`, and
     each task is its exact posterior. Mean and kernel are functions of learned features
-    :math:`\phi(x)` (linear maps A and B of the embedding, n outputs each),
+    :math:`\phi(x)` (linear maps A and B of the embedding, p outputs each),
 
     .. math::
         k(x, x') = a_1\,k_{5/2}(x / \ell, x' / \ell) + a_2\,k_{5/2}(A\phi(x), A\phi(x'))
-                   + \frac{a_3}{n}\,(B\phi(x))^\top B\phi(x'),
+                   + \frac{a_3}{p}\,(B\phi(x))^\top B\phi(x'),
 
     where :math:`k_{5/2}` is Matérn's kernel and the first term, on the rows themselves, is there
     for tables only. The last one lets tasks differ by combinations of functions that are learned
@@ -50,7 +50,7 @@ class DeepKernelGP(Learner):
     Parameters
     ----------
     n_latent : int, default=16
-        Outputs n of A and of B.
+        Outputs p of A and of B.
     noise : float, default=0.05
         Starting value of :math:`\sigma^2`; targets have variance 1.
     scaling : {"none", "offset", "affine"}, default="affine"

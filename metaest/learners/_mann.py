@@ -33,7 +33,8 @@ class MANN(Learner):
     At each row a controller, an LSTM, makes a key from the features, attends to the memory by
     cosine similarity and predicts from what it finds. Then the label is shown, and the pair is
     written to where the controller looked or to the least recently used place, as a learned gate
-    decides. `fit` writes the support rows in their order; a query row only reads.
+    decides that also sees whether the vote was right. `fit` writes the support rows in their order;
+    a query row only reads.
 
     Labels have columns of their own in the memory, one for each class of the task, and the
     prediction is read from these:

@@ -37,7 +37,8 @@ class MetaSGD(Learner):
         Gradient steps on the support set. The paper has 1, which is enough once meta-trained,
         but from a head at zero the first step moves the head alone.
     inner_lr : float, default=None
-        Where the step sizes start. None: 0.01 for classification, 0.05 for regression.
+        Where the step sizes start. None: 0.01 for classification, 0.05 for regression, whose
+        gradients are scaled down to a norm of 10.
     first_order : bool, default=False
         Treat the inner gradients as constants.
     head : {"zero", "prototype"}, default="zero"

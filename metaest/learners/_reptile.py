@@ -31,7 +31,8 @@ class Reptile(Learner):
     inner_steps : int, default=8
         Gradient steps on each task while meta-training, each on one of `n_minibatches`.
     inner_lr : float, default=0.1
-        Step size of the inner loop.
+        Step size of the inner loop, on the mean loss of the rows (MAML's is that times the number
+        of classes). The gradients of a regression are scaled down to a norm of 10.
     n_minibatches : int, default=4
         Into how many parts a task's rows fall; different minibatches are what makes Reptile
         more than averaged joint training (Nichol et al. 2018).

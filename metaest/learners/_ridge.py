@@ -26,8 +26,9 @@ class RidgeHead(Learner):
 
     On the support features :math:`Z` (with a column of ones) and one-hot labels or targets
     :math:`Y`, the head is :math:`W = Z^\top (Z Z^\top + \lambda I)^{-1} Y`; the logits are
-    :math:`\alpha\, z W + \beta`. The penalty :math:`\lambda`, :math:`\alpha` and :math:`\beta`
-    are meta-learned with the features.
+    :math:`\alpha\, z W + \beta`. The penalty :math:`\lambda` and :math:`\alpha` are meta-learned
+    with the features; :math:`\beta`, the paper's, is the same for all classes and cancels in the
+    softmax.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ class EstimateTable(Sequence[Estimate]):
     ----------
     estimates : sequence of Estimate
     title : str
-        First line of the table.
+        First line of the table. A mean over fewer episodes than another has their number beside it.
     sign : {"", "+"}, default=""
         "+" also writes the sign of positive means.
 
@@ -126,7 +126,7 @@ class EstimateTable(Sequence[Estimate]):
         for metric in dict.fromkeys(estimate.metric for estimate in self._estimates):
             own = {e.estimator: e for e in self._estimates if e.metric == metric}
             places = count_decimals(list(own.values()))
-            cells = [own[n].format(places, self.sign) if n in own else "" for n in names]
+            cells = [self._cell(own[n], places) if n in own else "" for n in names]
             width = max(len(cell) for cell in cells)
             columns.append([metric, *(cell.rjust(width) for cell in cells)])
         widths = [max(len(cell) for cell in column) for column in columns]
@@ -135,6 +135,12 @@ class EstimateTable(Sequence[Estimate]):
             for row in zip(*columns, strict=True)
         ]
         return "\n".join([self.title, *lines])
+
+    def _cell(self, estimate: Estimate, places: int) -> str:
+        """Write a mean, with the number of its episodes where others are of more."""
+        most = max(other.n_episodes for other in self._estimates)
+        fewer = f" ({estimate.n_episodes})" if estimate.n_episodes < most else ""
+        return estimate.format(places, self.sign) + fewer
 
 
 def mean_interval(values: np.ndarray, confidence: float) -> tuple[float, float, int]:

@@ -17,7 +17,8 @@ def check_descriptions(descriptions: Any, classes: np.ndarray, label: str) -> np
     Parameters
     ----------
     descriptions : mapping of label to array-like of shape (e,), or array-like (n_classes, e)
-        An array is in the order of the sorted classes. A mapping may have labels besides.
+        An array is in the order of the sorted classes. A mapping may have labels besides; a
+        DataFrame is one of its index to its rows.
     classes : ndarray of shape (n_classes,)
         Sorted.
     label : str
@@ -32,7 +33,7 @@ def check_descriptions(descriptions: Any, classes: np.ndarray, label: str) -> np
     TaskError
         If a class has none, or they are not numeric, finite vectors of one length.
     """
-    vectors = descriptions
+    descriptions = vectors = by_index(descriptions, label)
     if isinstance(descriptions, Mapping):
         missing = [c for c in classes.tolist() if c not in descriptions]
         if missing:
@@ -68,11 +69,32 @@ def check_descriptions(descriptions: Any, classes: np.ndarray, label: str) -> np
 
 def name_descriptions(descriptions: Any, y: np.ndarray, label: str) -> Mapping[Any, Any] | None:
     """Return descriptions by label; an array is in the order of the sorted labels of `y`."""
+    descriptions = by_index(descriptions, label)
     if descriptions is None or isinstance(descriptions, Mapping):
         return descriptions
     classes = np.unique(y)
     table = check_descriptions(descriptions, classes, label)
     return dict(zip(classes.tolist(), table, strict=True))
+
+
+def by_index(descriptions: Any, label: str) -> Any:
+    """Return a pandas DataFrame as a mapping of its index to its rows, all else as it is.
+
+    Raises
+    ------
+    TaskError
+        If a label occurs twice.
+    """
+    if not (hasattr(descriptions, "index") and hasattr(descriptions, "to_numpy")):
+        return descriptions
+    labels = descriptions.index.tolist()
+    if len(set(labels)) < len(labels):
+        twice = next(name for name in labels if labels.count(name) > 1)
+        raise TaskError(
+            f"class_descriptions of {label} have {twice!r} twice in their index. Keep one row for "
+            "each label."
+        )
+    return dict(zip(labels, descriptions.to_numpy(), strict=True))
 
 
 def described_classes(descriptions: Any) -> np.ndarray:
@@ -83,6 +105,7 @@ def described_classes(descriptions: Any) -> np.ndarray:
     TaskError
         If it is no mapping, or its labels cannot be sorted.
     """
+    descriptions = by_index(descriptions, "the task")
     if not isinstance(descriptions, Mapping):
         raise TaskError(
             "class_descriptions must be a mapping of label to vector, got "

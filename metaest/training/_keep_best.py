@@ -49,6 +49,7 @@ class KeepBest(Callback):
         self.misses = 0
         self.weights: dict[str, torch.Tensor] = {}
         self.gained = False
+        self._gained_in_round = False
         self.stopped = False
 
     def on_train_begin(self, net: EpisodeNet, **kwargs: Any) -> None:
@@ -61,7 +62,7 @@ class KeepBest(Callback):
             score = self._validate(net)[1]
             earlier = net.history[-1].get("early_scores", [])
             net.history.record("early_scores", [*earlier, score])
-            self._consider(net, score)
+            self._gained_in_round |= self._consider(net, score)
 
     def on_epoch_end(self, net: EpisodeNet, **kwargs: Any) -> None:
         loss, score = self._validate(net)
@@ -70,7 +71,8 @@ class KeepBest(Callback):
             net.history.record("valid_score", score)
         better = self._consider(net, score)
         net.history.record("valid_best", better)
-        self.misses = 0 if better else self.misses + 1
+        self.misses = 0 if better or self._gained_in_round else self.misses + 1
+        self._gained_in_round = False
 
     @property
     def is_stale(self) -> bool:

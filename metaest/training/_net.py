@@ -169,7 +169,10 @@ class EpisodeNet(skorch.NeuralNet):
         enabled = self.autocast
         if enabled == "auto":
             enabled = self.learner.autocast and _bfloat16_pays(kind, self.module_)
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=bool(enabled))
+        # The cache of cast weights is the process's: threads would clear each other's.
+        return torch.autocast(
+            kind, dtype=torch.bfloat16, enabled=bool(enabled), cache_enabled=kind != "cpu"
+        )
 
 
 def _bfloat16_pays(device_type: str, module: nn.Module) -> bool:

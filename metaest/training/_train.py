@@ -14,7 +14,7 @@ from skorch.callbacks import GradientNormClipping
 from metaest._torch import resolve_device, state_to_cpu, usual_torch
 from metaest._warn import warn
 from metaest.episodes import EpisodeSampler, IntRange
-from metaest.exceptions import MetaTrainingWarning
+from metaest.exceptions import InvalidParameterError, MetaTrainingWarning
 from metaest.learners import Learner, LearnerNet, make_learner
 from metaest.nets import NetSpec
 from metaest.tasks import TaskSet
@@ -145,7 +145,7 @@ def meta_train(
     Warns
     -----
     MetaTrainingWarning
-        If interrupted (Ctrl-C): the weights of the best finished round are kept. If the loss is
+        If interrupted (Ctrl-C): the best weights so far are kept. If the loss is
         not finite: the best weights before that are kept.
     """
     learner = make_learner(learner, tasks.kind)
@@ -171,6 +171,7 @@ def meta_train(
     schedule = Schedule(lr_schedule, meta_lr, rounds.n_steps)
     own = [schedule, RoundTimer(), keep_best, Progress(rounds, keep_best, verbose > 0), *clip]
     module = _build(learner, spec, start, random_state)
+    _check_learns(module, learner, backbone)
     first = state_to_cpu(module.state_dict())
     net = EpisodeNet(
         module,
@@ -199,6 +200,15 @@ def _build(
     return module
 
 
+def _check_learns(module: LearnerNet, learner: Learner, backbone: Any) -> None:
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        name = type(learner).__name__
+        raise InvalidParameterError(
+            f"backbone={backbone!r} leaves {name} nothing to meta-train: neither has a weight. "
+            "Take backbone='auto' or 'residual', or leave out fit_meta: fit works without it."
+        )
+
+
 def _settle(
     net: EpisodeNet,
     keep_best: KeepBest,
@@ -208,11 +218,20 @@ def _settle(
     """Return the weights to keep: with held-out episodes, those that serve these best."""
     if not keep_best.batches or not len(net.history):
         return keep_best.weights
-    if blend_with_start:
+    best = keep_best.weights if keep_best.gained else first
+    if not blend_with_start:
+        return best
+    try:
         share, weights = choose_blend(net, first, keep_best.weights, keep_best.batches)
-        net.history.record("share", share)
-        return weights
-    return keep_best.weights if keep_best.gained else first
+    except KeyboardInterrupt:
+        warn(
+            "the choice between the starting weights and the best ones of meta-training was "
+            "interrupted; the better of both on held-out tasks are kept and usable.",
+            MetaTrainingWarning,
+        )
+        return best
+    net.history.record("share", share)
+    return weights
 
 
 def _collect(
@@ -256,8 +275,8 @@ def _fit(
                 else "Pass checkpoint=FOLDER to fit_meta to be able to go on after a stop."
             )
             warn(
-                f"meta-training was interrupted in round {done + 1} of {rounds.n_rounds}; the "
-                f"best weights of the {done} finished rounds are kept and usable. {again}",
+                f"meta-training was interrupted in round {done + 1} of {rounds.n_rounds}, "
+                f"{done} finished; the best weights so far are kept and usable. {again}",
                 MetaTrainingWarning,
             )
     finally:

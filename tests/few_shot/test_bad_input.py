@@ -403,3 +403,38 @@ def test_columns_that_are_no_numbers(clf, task, column, remedy):
 def test_episodes_that_are_none(clf, task, episode):
     with pytest.raises((EpisodeError, TaskError), match=r"episode 0|at least 2 classes"):
         clf.predict_episodes(*task, [episode])
+
+
+def test_a_fit_that_fails_changes_nothing(task):
+    X, y = task
+    clf = MetaFewShotClassifier(random_state=0).fit(X, y)
+    before, expected = dict(vars(clf)), clf.predict_proba(X)
+    rng = np.random.default_rng(0)
+    with pytest.raises(UnsupportedTaskError, match="max_rows"):
+        clf.fit(pd.DataFrame(rng.normal(size=(10_001, 2))), rng.choice(["a", "b"], 10_001))
+    assert vars(clf) == before
+    np.testing.assert_array_equal(clf.predict_proba(X), expected)
+
+
+def test_columns_of_one_name(small, task):
+    X, y = task
+    frame = pd.DataFrame(X, columns=["a"] * X.shape[1])
+    remedy = r"Keep one column of each name: X.loc\[:, ~X.columns.duplicated\(\)\]"
+    with pytest.raises(TaskError, match=f"two of its columns have the same name. {remedy}"):
+        small.fit_meta(frame, y)
+    with pytest.raises(ValueError, match=remedy):
+        MetaFewShotClassifier().fit(frame, y)
+
+
+@pytest.mark.parametrize("learner", ["maml", "anil", "reptile", "bayesian_maml"])
+def test_nothing_to_meta_train(learner, task):
+    clf = MetaFewShotClassifier(learner, backbone="identity", n_ways=2, n_shots=1, n_queries=2)
+    with pytest.raises(InvalidParameterError, match=r"backbone='identity' leaves .* nothing"):
+        clf.fit_meta(*task)
+
+
+def test_columns_that_single_precision_rounds(small, task):
+    X, y = task
+    shifted = np.c_[X, np.full(len(X), 5e8), X[:, 0] + 1e9]  # a constant one is no matter
+    with pytest.warns(UserWarning, match=rf"column {X.shape[1] + 1} \(of 1 such\) varies by less"):
+        small.fit_meta(shifted, y)

@@ -1,5 +1,6 @@
 """What columns of a table hold, at fit and at predict: categories, gaps, numbers as text."""
 
+import datetime
 from decimal import Decimal
 
 import numpy as np
@@ -156,6 +157,19 @@ def test_an_instant_is_one_in_every_time_zone(kind) -> None:
     np.testing.assert_array_equal(codes.encode(elsewhere.to_frame("when")), expected)
     plain = pd.to_datetime(hours).dt.tz_localize(None)  # without a zone: UTC
     np.testing.assert_array_equal(codes.encode(plain.to_frame("when")), expected)
+
+
+@pytest.mark.parametrize("kind", ["period", "timedelta"])
+def test_periods_and_spans_of_time_are_numbers(kind) -> None:
+    if kind == "period":
+        months = pd.Series(pd.period_range("2020-01", periods=40, freq="M"))
+    else:
+        months = pd.Series([datetime.timedelta(days=i) for i in range(40)], dtype=object)
+    y = np.repeat(["early", "late"], 20)
+    first, later = months[:36], months[36:]
+    clf = MetaFewShotClassifier(random_state=0).fit(pd.DataFrame({"when": first}), y[:36])
+    assert not hasattr(clf, "categories_") or clf.categories_[0] is None
+    assert (clf.predict(pd.DataFrame({"when": later})) == "late").all()
 
 
 @pytest.mark.parametrize("is_saved", [False, True])

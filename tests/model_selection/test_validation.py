@@ -196,6 +196,30 @@ def test_failed_episodes_are_counted_and_left_out(blobs, cv):
     assert (result.scores["Fails"]["accuracy"][failed] == 0).all()
 
 
+def test_one_that_fails_everywhere_costs_the_others_nothing(blobs, cv):
+    X, y = blobs
+    models = {"good": GaussianNB(), "bad": Fails(always=True)}
+    with pytest.warns(match="(?s)60 of 60 episodes of 'bad' failed.*They score nan"):
+        result = cross_validate_episodes(models, X, y, cv=cv, error_score=np.nan)
+    alone = cross_validate_episodes(GaussianNB(), X, y, cv=cv)
+    np.testing.assert_array_equal(
+        result.scores["good"]["accuracy"], alone.scores["GaussianNB"]["accuracy"]
+    )
+    assert np.isnan(result.scores["bad"]["accuracy"]).all()
+
+
+def test_fewer_episodes_are_told_in_the_table(blobs, cv):
+    X, y = blobs
+    models = {"good": GaussianNB(), "some": Fails()}
+    with pytest.warns(match="of 60 episodes of 'some' failed"):
+        result = cross_validate_episodes(models, X, y, cv=cv, error_score=np.nan)
+    n = result.summary()[1].n_episodes
+    good, some = repr(result.summary()).splitlines()[-2:]
+    assert 0 < n < 60
+    assert good.endswith(" %")
+    assert some.endswith(f" % ({n})")
+
+
 def test_an_error_says_which_estimator_and_episode(blobs, cv):
     X, y = blobs
     first = next(i for i, (support, _) in enumerate(cv.split(X, y)) if 0 in y[support])
