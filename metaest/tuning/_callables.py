@@ -23,8 +23,11 @@ def code_of(value: Any) -> str | None:
     The same code in another session has the same one. None: `value` is not callable, or has a
     name that stands for it.
     """
-    if not callable(value) or _is_named(value):
-        return None
+    return None if not callable(value) or _is_named(value) else digest(value)
+
+
+def digest(value: Any) -> str:
+    """Return a short code of what a value holds, the same in another session."""
     return hashlib.sha256(repr(_describe(value, _MAX_DEPTH)).encode()).hexdigest()[:12]
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from metaest.tuning._conditions import Condition, learn_conditions
+from metaest.tuning._scaling import (
+    fit_into,
+    from_unit,
+    is_discrete,
+    n_choices,
+    to_unit,
+    unit_range,
+)
 
 Space = Mapping[str, BaseDistribution]
+
+#: Numbers on [0, 1] that are nearer are the same.
+SAME = 1e-9
 
 
 class Rows(NamedTuple):
@@ -80,18 +86,36 @@ class Configurations:
             name: (limits or {}).get(name, own) for name, own in space.items()
         }
         self._limits = np.array(
-            [_unit_range(own, narrow[name]) for name, own in space.items()]
+            [unit_range(own, narrow[name]) for name, own in space.items()]
         ).reshape(-1, 2)
         self._listed = {
-            column: np.array([_to_unit(space[name], choice) for choice in own.choices])
+            column: np.array([to_unit(space[name], choice) for choice in own.choices])
             for column, (name, own) in enumerate(narrow.items())
             if isinstance(own, CategoricalDistribution) and not self._sizes[column]
         }
         self._narrow = narrow
+        self._grids = {
+            name: own
+            for size, (name, own) in zip(self._sizes, narrow.items(), strict=True)
+            if not size and is_discrete(own)
+        }
+        self._fixed: dict[int, float] = {}
 
     def narrowed(self, limits: Space, absent: Collection[str] = ()) -> Configurations:
         """Return the same space, whose new configurations keep to narrower ranges."""
         return Configurations(self.space, self.conditions, limits, absent)
+
+    def fixed_at(self, values: Mapping[str, Any]) -> Configurations:
+        """Return the same space, whose new configurations have these values.
+
+        Also those outside of a narrower range. What is unknown, or no value of the space, is left
+        out.
+        """
+        fixed = copy.copy(self)
+        known = self.read([values])
+        columns = np.flatnonzero(known.active[0] & np.isfinite(known.values[0]))
+        fixed._fixed = {int(column): float(known.values[0, column]) for column in columns}
+        return fixed
 
     def with_conditions(self, rows: Rows) -> Configurations:
         """Return the same space with the conditions that explain these rows."""
@@ -105,15 +129,15 @@ class Configurations:
         for column, (name, distribution) in enumerate(self.space.items()):
             for row, own in enumerate(params):
                 if name in own:
-                    values[row, column] = _to_unit(distribution, own[name])
+                    values[row, column] = to_unit(distribution, own[name])
         active = ~np.isnan(values)
         return Rows(np.where(active, values, self._defaults()), active)
 
     def write(self, rows: Rows, number: int) -> dict[str, Any]:
         """Return the parameters of a row: all of them, also the inactive ones."""
         params = {
-            name: _from_unit(distribution, rows.values[number, column])
-            for column, (name, distribution) in enumerate(self.space.items())
+            name: self._value(name, rows.values[number, column])
+            for column, name in enumerate(self.names)
         }
         for column, listed in self._listed.items():  # exactly, not by way of a logarithm
             name, nearest = self.names[column], np.abs(listed - rows.values[number, column])
@@ -153,6 +177,16 @@ class Configurations:
         """Return the nearest new configurations; what a row lacks is taken from `defaults`."""
         lacking = self.read([defaults or {}]).values
         return self._finish(np.where(rows.active, rows.values, lacking))
+
+    def moves(self, rows: Rows) -> np.ndarray:
+        """Whether the nearest new configuration has other values: bool, shape (n,)."""
+        distances = np.abs(self.bring_inside(rows).values - rows.values) * rows.active
+        return (distances > SAME).any(1)
+
+    @property
+    def limits(self) -> str:
+        """What new configurations keep to, as text."""
+        return repr((self._narrow, sorted(self._fixed.items())))
 
     def encode(self, rows: Rows, *, in_limits: bool = False) -> np.ndarray:
         """Return what surrogates see: (n, d), each column on [-1, 1].
@@ -198,94 +232,21 @@ class Configurations:
     def _finish(self, values: np.ndarray) -> Rows:
         """Bring into the limits, round to what the space has, and activate."""
         values = np.clip(values, *self._limits.T)
-        for column, distribution in enumerate(self.space.values()):
-            if not self._sizes[column] and is_discrete(distribution):
-                own = [
-                    _to_unit(distribution, _from_unit(distribution, v)) for v in values[:, column]
-                ]
+        for column, (name, distribution) in enumerate(self.space.items()):
+            if is_discrete(distribution) or name in self._grids:
+                own = [to_unit(distribution, self._value(name, v)) for v in values[:, column]]
                 values[:, column] = own
         for column, listed in self._listed.items():
             nearest = np.abs(values[:, column, None] - listed).argmin(1)
             values[:, column] = listed[nearest]
+        for column, value in self._fixed.items():
+            values[:, column] = value
         return self.activate(values)
+
+    def _value(self, name: str, number: float) -> Any:
+        """Return the value that a number stands for; where the limits have steps, one of them."""
+        value = from_unit(self.space[name], number)
+        return fit_into(self._grids[name], value) if name in self._grids else value
 
     def _defaults(self) -> np.ndarray:
         return np.array([0.0 if size else 0.5 for size in self._sizes])
-
-
-def n_choices(distribution: BaseDistribution) -> int:
-    """Return the number of categories, 0 for numbers."""
-    return len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 0
-
-
-def is_list_of_numbers(distribution: BaseDistribution) -> bool:
-    """Whether all choices are finite numbers."""
-    return isinstance(distribution, CategoricalDistribution) and all(
-        isinstance(choice, int | float) and not isinstance(choice, bool) and math.isfinite(choice)
-        for choice in distribution.choices
-    )
-
-
-def is_discrete(distribution: BaseDistribution) -> bool:
-    """Whether a distribution of numbers has steps."""
-    return isinstance(distribution, IntDistribution) or (
-        isinstance(distribution, FloatDistribution) and distribution.step is not None
-    )
-
-
-def _range(distribution: Any) -> tuple[float, float]:
-    """Return the range that a number is scaled from; whole numbers have half a step around."""
-    low, high = float(distribution.low), float(distribution.high)
-    if isinstance(distribution, IntDistribution):
-        low, high = low - 0.5 * distribution.step, high + 0.5 * distribution.step
-        low = max(low, 0.5) if distribution.log else low
-    return (math.log(low), math.log(high)) if distribution.log else (low, high)
-
-
-def _unit_range(wide: BaseDistribution, narrow: Any) -> tuple[float, float]:
-    """Return the part of a wide range that a narrow one is; of categories, all."""
-    if isinstance(wide, CategoricalDistribution):
-        return 0.0, float(len(wide.choices) - 1)
-    is_listed = isinstance(narrow, CategoricalDistribution)
-    ends = (min(narrow.choices), max(narrow.choices)) if is_listed else (narrow.low, narrow.high)
-    low, high = np.clip(np.nan_to_num([_to_unit(wide, end) for end in ends], nan=0.5), 0, 1)
-    if is_listed:
-        return float(low), float(high)
-    if isinstance(wide, IntDistribution) and (wide.low, wide.high) == (narrow.low, narrow.high):
-        return 0.0, 1.0  # half a step around the ends, for rounding
-    return float(low), float(high)
-
-
-def _to_unit(distribution: BaseDistribution, value: Any) -> float:
-    """Scale a value; NaN if it is none of this distribution's (but numbers may be outside)."""
-    if isinstance(distribution, CategoricalDistribution):
-        try:
-            return float(distribution.to_internal_repr(value))
-        except ValueError:
-            return math.nan
-    low, high = _range(distribution)
-    try:
-        number = math.log(value) if distribution.log else float(value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        return math.nan
-    return 0.5 if high <= low else (number - low) / (high - low)
-
-
-def _from_unit(distribution: Any, value: float) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(value)]
-    low, high = _range(distribution)
-    number = low + min(1.0, max(0.0, value)) * (high - low)
-    return fit_into(distribution, math.exp(number) if distribution.log else number)
-
-
-def fit_into(distribution: Any, number: float) -> float | int:
-    """Return the value of a distribution of numbers that is nearest."""
-    number = min(distribution.high, max(distribution.low, number))
-    if is_discrete(distribution):
-        step = distribution.step
-        number = distribution.low + round((number - distribution.low) / step) * step
-        number = number - step if number > distribution.high + 1e-9 * step else number
-    if isinstance(distribution, IntDistribution):
-        return int(number)
-    return min(float(distribution.high), float(number))

@@ -12,6 +12,7 @@ from metaest.exceptions import HistoryError, InvalidParameterError
 from metaest.meta_features._fingerprint import fingerprint
 from metaest.tuning._description import describe_data
 from metaest.tuning._record import SearchRecord
+from metaest.tuning._spaces import model_name
 from metaest.tuning._trials import check_choices, check_direction
 
 _MAX_NAME = 512  # of Optuna's tables
@@ -26,13 +27,15 @@ def make_record(
     X: Any = None,
     y: Any = None,
     meta_features: Any = None,
+    estimator: Any = None,
 ) -> SearchRecord:
     """Check a search and make its record.
 
     Raises
     ------
     InvalidParameterError
-        If the name, the direction or the meta-features are none, or one of X and y is missing.
+        If the name, the metric, the direction, the meta-features or the estimator are none, or one
+        of X and y is missing.
     HistoryError
         If the trials are of no use, or the space has choices that cannot be stored.
     TaskError
@@ -41,6 +44,10 @@ def make_record(
     if not isinstance(task, str) or not 0 < len(task) <= _MAX_NAME:
         raise InvalidParameterError(
             f"task must be a name of 1 to {_MAX_NAME} letters, got {task!r}."
+        )
+    if metric is not None and not isinstance(metric, str):
+        raise InvalidParameterError(
+            f"metric must be a name, such as 'accuracy', or None, got {metric!r}."
         )
     check_direction(direction)
     check_choices(space)
@@ -58,6 +65,7 @@ def make_record(
         meta_features=meta_features,
         fingerprint=None if X is None else fingerprint(X, y),
         trials=tuple(trials),
+        estimator=model_name(estimator),
     )
 
 

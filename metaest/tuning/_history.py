@@ -9,8 +9,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 
-from metaest.exceptions import HistoryError, missing_dependency
+from metaest.exceptions import HistoryError
 from metaest.tuning._entry import are_same, make_record
+from metaest.tuning._frame import make_frame
 from metaest.tuning._read import read_trials
 from metaest.tuning._record import VERSION_KEY, SearchRecord, attributes, read_record
 from metaest.tuning._storage import open_storage, translated_errors, without_password
@@ -25,8 +26,9 @@ class History:
     """Past hyperparameter searches, each an Optuna study in an Optuna storage.
 
     optuna-dashboard and plain Optuna read it. What they do not know is in user attributes of the
-    study: ``metaest:task``, ``metaest:space``, ``metaest:metric``, ``metaest:meta_features``,
-    ``metaest:fingerprint``, ``metaest:version``. Studies without them are left alone.
+    study: ``metaest:task``, ``metaest:space``, ``metaest:metric``, ``metaest:estimator``,
+    ``metaest:meta_features``, ``metaest:fingerprint``, ``metaest:version``. Studies without them
+    are left alone.
 
     Each search keeps its own space, metric and direction; nothing is merged or converted here.
 
@@ -78,6 +80,7 @@ class History:
         meta_features: Any = None,
         task: str | None = None,
         metric: str | None = None,
+        estimator: Any = None,
     ) -> None:
         """Add an Optuna study: its complete, pruned and failed trials; an infinite value is failed.
 
@@ -95,6 +98,9 @@ class History:
             Name in the history; by default the study's.
         metric : str, default=None
             What the values are; by default the study's metric name, if it has one.
+        estimator : estimator, class or its name, default=None
+            What was tuned; of a Pipeline, its last step. Searches of another, known one are not
+            mixed with it.
 
         Raises
         ------
@@ -102,7 +108,7 @@ class History:
             If there are several objectives or no value, a parameter changed its type, or the
             name is taken.
         InvalidParameterError
-            If `task` or `meta_features` is wrong, or only one of X and y is given.
+            If `task`, `meta_features` or `estimator` is wrong, or only one of X and y is given.
         TaskError
             If X and y cannot be used.
         """
@@ -122,6 +128,7 @@ class History:
             X,
             y,
             meta_features,
+            estimator,
         )
         if not self._mark_own(study, record):
             self._write([record])
@@ -138,6 +145,7 @@ class History:
         X: Any = None,
         y: Any = None,
         metric: str | None = None,
+        estimator: Any = None,
     ) -> None:
         """Add a search from its parameters and values, or nothing if there is an error.
 
@@ -153,7 +161,7 @@ class History:
         space : dict of str to optuna distribution
             What was searched.
         direction : {"maximize", "minimize"}, default="maximize"
-        meta_features, X, y, metric
+        meta_features, X, y, metric, estimator
             As for :meth:`add_study`.
 
         Raises
@@ -167,7 +175,8 @@ class History:
         """
         space = check_space(space)
         trials = make_trials(params, values, space, task)
-        self._write([make_record(task, trials, space, direction, metric, X, y, meta_features)])
+        known = (metric, X, y, meta_features, estimator)
+        self._write([make_record(task, trials, space, direction, *known)])
 
     def add_openml(
         self,
@@ -176,6 +185,7 @@ class History:
         space: Mapping[str, BaseDistribution],
         direction: Direction = "maximize",
         metric: str | None = None,
+        estimator: Any = None,
     ) -> None:
         """Add evaluations of many tasks; the names become "openml/TASK_ID".
 
@@ -184,7 +194,7 @@ class History:
         rows : DataFrame
             With the columns "task_id", "value" and one for each parameter of `space`; others are
             left out. Empty cells are read as by :meth:`add_trials`.
-        space, direction, metric
+        space, direction, metric, estimator
             As for :meth:`add_trials`.
 
         Raises
@@ -202,7 +212,7 @@ class History:
         records = []
         for name, group in split_by_task(rows):
             trials = make_trials(group[list(space)], group["value"], space, name)
-            records.append(make_record(name, trials, space, direction, metric))
+            records.append(make_record(name, trials, space, direction, metric, estimator=estimator))
         self._write(records)
 
     def tasks(self) -> list[SearchRecord]:
@@ -229,33 +239,15 @@ class History:
     def to_frame(self) -> Any:
         """Return a DataFrame with a row for each trial.
 
-        Columns: task, number, state, value, direction, metric, and ``params_NAME`` for each
-        parameter, missing where it was not active or is None.
+        Columns: task, number, state, value, direction, metric, estimator, and ``params_NAME`` for
+        each parameter, missing where it was not active or is None.
 
         Raises
         ------
         MissingDependencyError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise missing_dependency("pandas", "frame", "History.to_frame") from error
-        return pd.DataFrame(
-            [
-                {
-                    "task": record.task,
-                    "number": trial.number,
-                    "state": trial.state.name,
-                    "value": trial.value,
-                    "direction": record.direction,
-                    "metric": record.metric,
-                    **{f"params_{name}": value for name, value in trial.params.items()},
-                }
-                for record in self.tasks()
-                for trial in record.trials
-            ]
-        )
+        return make_frame(self.tasks())
 
     def __len__(self) -> int:
         with translated_errors(self._name):

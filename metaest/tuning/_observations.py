@@ -10,8 +10,8 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from metaest.tuning._configurations import Configurations, Rows
-from metaest.tuning._record import PREFIX
+from metaest.tuning._configurations import SAME, Configurations, Rows
+from metaest.tuning._record import LARGEST, PREFIX
 from metaest.tuning._sources import squash
 from metaest.tuning._trials import merge_distributions
 
@@ -47,7 +47,8 @@ def observe(
 
     A failed trial counts as bad as the worst, so that it is not tried again; a pruned one as its
     last intermediate value, but not better than the median: it was stopped for being bad. While
-    no trial has a value, both are pending.
+    no trial has a value, both are pending. Infinite and immense values are cut off at the worst
+    and the best of the others.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def observe(
     """
     sign = 1.0 if direction == "maximize" else -1.0
     complete = [t.value for t in trials if t.state == TrialState.COMPLETE]
-    values = sign * np.array([v for v in complete if v is not None and math.isfinite(v)])
+    values = sign * np.array([v for v in complete if v is not None and abs(v) <= LARGEST])
     finished = [t for t in trials if t.state.is_finished() and t.params]
     scored = [(t, _score(t, sign, values)) for t in finished] if len(values) else []
     done = _thin(scored)
@@ -81,6 +82,20 @@ def known_space(
             merged = merge_distributions(known[name], own) if name in known else own
             known[name] = known[name] if merged is None else merged
     return known
+
+
+def is_new(rows: Rows, seen: Observations) -> np.ndarray:
+    """Whether each configuration was not tried yet, and does not run: bool, shape (n,).
+
+    What has all the values that a trial asked for would become the same trial, whatever else it
+    has.
+    """
+    known = seen.rows.join(seen.pending)
+    known = known.take(known.active.any(1))
+    if not len(known):
+        return np.ones(len(rows), dtype=bool)
+    differences = np.abs(rows.values[:, None] - known.values) * known.active
+    return differences.max(2).min(1) > SAME
 
 
 def _score(trial: FrozenTrial, sign: float, values: np.ndarray) -> float:

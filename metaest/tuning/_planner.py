@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,36 +12,19 @@ from optuna.trial import FrozenTrial
 
 from metaest.tuning._acquisition import climb, log_expected_improvement, propose
 from metaest.tuning._configurations import Configurations, Rows
-from metaest.tuning._observations import Observations, is_past_in_vain, observe
-from metaest.tuning._portfolio import Candidates, evaluate_candidates, greedy_portfolio
+from metaest.tuning._observations import Observations, is_new, is_past_in_vain, observe
+from metaest.tuning._plan import Plan
+from metaest.tuning._portfolio import collect_candidates
 from metaest.tuning._posterior import Features, Posterior, Prior
-from metaest.tuning._record import PREFIX, SearchRecord
-from metaest.tuning._similarity import choose_weights, distances_from
+from metaest.tuning._record import SearchRecord
 from metaest.tuning._sources import Sources, find_sources
+from metaest.tuning._startup import Startup
 from metaest.tuning._surrogate import Surrogate, train_surrogate
 
 #: Nats by which a cold model must explain the scores better, to take over; and from which trial.
 _MARGIN, _SWITCH_FROM = 3.0, 8
-#: A configuration that is nearer than this to a known one is the same.
-_SAME = 1e-9
 #: Random configurations that are drawn, at most, to find one that was not tried.
 _MOST_DRAWS = 64
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a trial is to try, and where that is from.
-
-    Attributes
-    ----------
-    params : dict
-        Also those that are not active.
-    attributes : dict
-        "origin" and, for the portfolio, "source".
-    """
-
-    params: dict[str, Any]
-    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 class Planner:
@@ -70,8 +52,7 @@ class Planner:
         verbose: int,
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
-        self._meta_features = meta_features
-        self._n_portfolio = n_portfolio
+        self._startup = Startup(n_portfolio, meta_features, defaults)
         self._is_meta = is_meta
         self._n_random = n_random
         self._verbose = verbose
@@ -79,6 +60,7 @@ class Planner:
         self._known: tuple[Any, ...] | None = None
         self._sources: Sources | None = None
         self._starts: dict[str, torch.Tensor] = {}
+        self._advice: tuple[str, Rows] | None = None
 
     def plan(
         self,
@@ -88,8 +70,10 @@ class Planner:
         known: Mapping[str, BaseDistribution],
         direction: str,
         metric: str | None,
+        estimator: str | None,
         rng: np.random.Generator,
         planned: Mapping[int, Mapping[str, Any]],
+        fixed: Mapping[str, Any],
     ) -> Plan:
         """Plan the next trial.
 
@@ -101,12 +85,14 @@ class Planner:
         known : mapping of str to optuna distribution
             Its parameters, as far as they are known.
         direction : {"maximize", "minimize"}
-        metric : str or None
+        metric, estimator : str or None
         rng : numpy.random.Generator
         planned : mapping of int to dict
             Plans of trials that run, by their id: they may not have asked for all of it yet.
+        fixed : mapping of str to value
+            Parameters of the trial that are not free; the others are planned to go with them.
         """
-        sources = self._find(records, known, direction, metric)
+        sources = self._find(records, known, direction, metric, estimator)
         whole = sources.configurations if sources else Configurations(known)
         told = [trial for trial in trials if trial._trial_id not in planned]
         seen = observe(told, whole, direction)
@@ -116,15 +102,12 @@ class Planner:
         if planned:
             others = configurations.bring_inside(configurations.read(list(planned.values())))
             seen = seen._replace(pending=seen.pending.join(others))
-        if sources is not None:
-            entry = self._from_portfolio(sources, configurations, seen, trials)
-            if entry is not None:
-                return entry
-        if len(seen.rows) < (1 if sources else self._n_random):
-            drawn = _draw_new(configurations, seen, rng)
-            return Plan(configurations.write(drawn, 0), {"origin": "random"})
-        is_vain = is_past_in_vain(trials, direction)
-        return self._from_model(sources, configurations, seen, is_vain, rng)
+        if not fixed:
+            return self._choose(sources, configurations, seen, trials, direction, rng)
+        configurations = configurations.fixed_at(fixed)
+        found = self._choose(sources, configurations, seen, trials, direction, rng, fixed)
+        said = {**found.attributes, "fixed": sorted(fixed)}
+        return Plan({**found.params, **fixed}, said)
 
     def _find(
         self,
@@ -132,56 +115,37 @@ class Planner:
         known: Mapping[str, BaseDistribution],
         direction: str,
         metric: str | None,
+        estimator: str | None,
     ) -> Sources | None:
-        key = (direction, metric, tuple(sorted((n, repr(d)) for n, d in known.items())))
+        space = tuple(sorted((n, repr(d)) for n, d in known.items()))
+        key = (direction, metric, estimator, space)
         if key != self._known:
-            found = find_sources(records, direction=direction, metric=metric, known=known)
+            found = find_sources(
+                records, direction=direction, metric=metric, known=known, estimator=estimator
+            )
             self._known, self._sources = key, found
-            self._starts = {}
+            self._starts, self._advice = {}, None
         return self._sources
 
-    def _from_portfolio(
+    def _choose(
         self,
-        sources: Sources,
+        sources: Sources | None,
         configurations: Configurations,
         seen: Observations,
         trials: Sequence[FrozenTrial],
-    ) -> Plan | None:
-        """Return the first entry that was not tried, unless all were."""
-        origins = [trial.user_attrs.get(PREFIX + "origin") for trial in trials]
-        is_over = {"surrogate", "cold"}.intersection(origins)
-        if is_over or origins.count("portfolio") >= self._n_portfolio:
-            return None
-        candidates = evaluate_candidates(sources)
-        weights, distances = self._weigh(sources, candidates)
-        n_tried = len(seen.rows) + len(seen.pending)
-        chosen = greedy_portfolio(candidates.scores, self._n_portfolio + n_tried, weights)
-        entries = configurations.bring_inside(candidates.rows.take(chosen), self._defaults)
-        fresh = np.flatnonzero(_is_new(entries, seen))
-        if not len(fresh):
-            return None
-        rank = int(fresh[0])
-        source = int(candidates.origins[chosen[rank]])
-        attributes = {
-            "origin": "portfolio",
-            "source": {
-                "task": sources.tasks[source].name,
-                "distance": None if distances is None else _finite(distances[source]),
-                "rank": rank,
-                "weighted": weights is not None,
-            },
-        }
-        return Plan(configurations.write(entries, rank), attributes)
-
-    def _weigh(
-        self, sources: Sources, candidates: Candidates
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return the weights of the past searches, if that helps, and their distances."""
-        found = distances_from(sources.tasks, self._meta_features or {})
-        if found is None:
-            return None, None
-        to_new, between = found
-        return choose_weights(candidates.scores, to_new, between, self._n_portfolio), to_new
+        direction: str,
+        rng: np.random.Generator,
+        fixed: Collection[str] = (),
+    ) -> Plan:
+        if sources is not None:
+            entry = self._startup.plan(sources, configurations, seen, trials, fixed)
+            if entry is not None:
+                return entry
+        if len(seen.rows) < (1 if sources else self._n_random):
+            drawn = _draw_new(configurations, seen, rng)
+            return Plan(configurations.write(drawn, 0), {"origin": "random"})
+        is_vain = is_past_in_vain(trials, direction)
+        return self._from_model(sources, configurations, seen, is_vain, rng)
 
     def _from_model(
         self,
@@ -191,20 +155,26 @@ class Planner:
         is_vain: bool,
         rng: np.random.Generator,
     ) -> Plan:
-        best = None if sources is None else evaluate_candidates(sources).rows
-        others = None if best is None else configurations.bring_inside(best, self._defaults)
+        others = None if sources is None else self._advise(sources, configurations)
         proposed = propose(configurations, seen.rows, seen.scores, others, rng)
         origin, posterior, surrogate = self._model(sources, configurations, seen, is_vain)
 
         def merit(rows: Rows) -> np.ndarray:
             mean, std = posterior.predict(_features(surrogate, configurations, rows))
             worth = log_expected_improvement(mean, std, float(seen.scores.max()))
-            return np.where(_is_new(rows, seen), worth, -np.inf)
+            return np.where(is_new(rows, seen), worth, -np.inf)
 
         found, worth = climb(configurations, proposed, merit, rng)
         if worth == -np.inf:  # all that can be tried was
             found, origin = configurations.draw(1, rng), "random"
         return Plan(configurations.write(found, 0), {"origin": origin})
+
+    def _advise(self, sources: Sources, configurations: Configurations) -> Rows:
+        """Return the best configurations of past searches; they are sought once for a space."""
+        if self._advice is None or self._advice[0] != configurations.limits:
+            best, _ = collect_candidates(sources.tasks, configurations)
+            self._advice = (configurations.limits, best)
+        return configurations.bring_inside(self._advice[1], self._defaults)
 
     def _model(
         self,
@@ -238,7 +208,10 @@ class Planner:
         """Fit a model; what runs is taken to score what the model expects of it."""
         features = _features(surrogate, configurations, seen.rows)
         prior = Prior.cold(features.raw) if surrogate is None else surrogate.prior()
-        posterior = Posterior(features, seen.scores, prior, self._starts.get(origin))
+        start = self._starts.get(origin)
+        if start is not None and start.shape != prior.center.shape:  # since then, a condition
+            start = None
+        posterior = Posterior(features, seen.scores, prior, start)
         self._starts[origin] = posterior.parameters
         if not len(seen.pending):
             return posterior
@@ -255,25 +228,11 @@ def _features(surrogate: Surrogate | None, configurations: Configurations, rows:
     return Features(torch.from_numpy(configurations.encode(rows, in_limits=True)))
 
 
-def _is_new(rows: Rows, seen: Observations) -> np.ndarray:
-    """Whether each configuration was not tried yet, and does not run: bool, shape (n,).
-
-    What has all the values that a trial asked for would become the same trial, whatever else it
-    has.
-    """
-    known = seen.rows.join(seen.pending)
-    known = known.take(known.active.any(1))
-    if not len(known):
-        return np.ones(len(rows), dtype=bool)
-    differences = np.abs(rows.values[:, None] - known.values) * known.active
-    return differences.max(2).min(1) > _SAME
-
-
 def _draw_new(configurations: Configurations, seen: Observations, rng: np.random.Generator) -> Rows:
     """Draw a configuration, and again while it was tried; a small space may have no other."""
     drawn = configurations.draw(1, rng)
     for _ in range(_MOST_DRAWS - 1):
-        if _is_new(drawn, seen)[0]:
+        if is_new(drawn, seen)[0]:
             break
         drawn = configurations.draw(1, rng)
     return drawn
@@ -284,7 +243,3 @@ def _absent(configurations: Configurations, seen: Observations) -> list[str]:
     expected = configurations.activate(seen.rows.values).active.any(0)
     never = ~seen.rows.active.any(0)
     return [str(name) for name in np.array(configurations.names)[expected & never]]
-
-
-def _finite(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None

@@ -11,7 +11,7 @@ import torch
 from sklearn.ensemble import ExtraTreesRegressor
 
 from metaest.tuning._cache import Cache
-from metaest.tuning._configurations import Rows
+from metaest.tuning._configurations import Configurations, Rows
 from metaest.tuning._posterior import Features, Posterior, Prior
 from metaest.tuning._sources import Sources, SourceTask
 
@@ -34,11 +34,14 @@ class Candidates:
     scores : ndarray of shape (T, M)
         On each search, from 0 (its worst trial) to 1 (its best); what was not tried there is
         estimated.
+    moved : ndarray of bool, shape (M,)
+        Which ones lie outside of the new search, and what the scores are of is the nearest inside.
     """
 
     rows: Rows
     origins: np.ndarray
     scores: np.ndarray
+    moved: np.ndarray
 
 
 def greedy_portfolio(scores: np.ndarray, n: int, weights: np.ndarray | None = None) -> list[int]:
@@ -75,7 +78,9 @@ def greedy_portfolio(scores: np.ndarray, n: int, weights: np.ndarray | None = No
 _evaluated = Cache[Candidates](16)
 
 
-def evaluate_candidates(sources: Sources, *, is_quick: bool = False) -> Candidates:
+def evaluate_candidates(
+    sources: Sources, new: Configurations | None = None, *, is_quick: bool = False
+) -> Candidates:
     """Estimate what the best configurations of each past search are worth on all the others.
 
     By the mean of a Gaussian process and a forest of each search: where one is wrong far from
@@ -84,30 +89,48 @@ def evaluate_candidates(sources: Sources, *, is_quick: bool = False) -> Candidat
     Parameters
     ----------
     sources : Sources
+    new : Configurations, default=None
+        Of the new search, of the same space. What lies outside of its limits is estimated where it
+        is moved to; besides, the best that lie inside are candidates.
     is_quick : bool, default=False
         A third of the time, for hardly worse estimates (fewer steps, fewer trees).
     """
     encode = sources.configurations.encode
     key = joblib.hash([(encode(task.rows), task.scores, task.raw) for task in sources.tasks])
     key += "quick" if is_quick else ""
-    return _evaluated.get(key, lambda: _evaluate(sources, is_quick))
+    if new is None or not new.moves(collect_candidates(sources.tasks)[0]).any():
+        return _evaluated.get(key, lambda: _evaluate(sources, None, is_quick))
+    return _evaluated.get(key + new.limits, lambda: _evaluate(sources, new, is_quick))
 
 
-def _evaluate(sources: Sources, is_quick: bool) -> Candidates:
-    rows, origins = _collect(sources.tasks)
-    encoded = sources.configurations.encode(rows)
+def _evaluate(sources: Sources, new: Configurations | None, is_quick: bool) -> Candidates:
+    rows, origins = collect_candidates(sources.tasks, new)
+    moved, inside = np.zeros(len(rows), dtype=bool), rows
+    if new is not None:
+        moved, inside = new.moves(rows), Rows(new.bring_inside(rows).values, rows.active)
+    encoded = sources.configurations.encode(inside)
     scores = [
         _estimate(sources.configurations.encode(task.rows), task, encoded, is_quick)
         for task in sources.tasks
     ]
-    return Candidates(rows, origins, np.array(scores))
+    return Candidates(rows, origins, np.array(scores), moved)
 
 
-def _collect(tasks: Sequence[SourceTask]) -> tuple[Rows, np.ndarray]:
+def collect_candidates(
+    tasks: Sequence[SourceTask], new: Configurations | None = None
+) -> tuple[Rows, np.ndarray]:
+    """Return the best configurations of each search, and the number of the search.
+
+    Where some of them lie outside of the new search, also the best that lie inside.
+    """
     n_each = max(1, min(_BEST_OF_EACH, _MOST_CANDIDATES // len(tasks)))
     parts, origins = [], []
     for number, task in enumerate(tasks[:_MOST_CANDIDATES]):
-        best = np.argsort(-task.scores, kind="stable")[:n_each]
+        order = np.argsort(-task.scores, kind="stable")
+        best = order[:n_each]
+        if new is not None and new.moves(task.rows.take(best)).any():
+            inside = order[~new.moves(task.rows.take(order))][:n_each]
+            best = np.array(list(dict.fromkeys([*best, *inside])))
         parts.append(task.rows.take(best))
         origins += [number] * len(best)
     return parts[0].join(*parts[1:]), np.array(origins)

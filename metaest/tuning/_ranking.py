@@ -36,11 +36,14 @@ class Searches:
     sources : Sources
     fingerprints : mapping of str to str or None
         By search.
+    estimators : mapping of str to str or None
+        The model that each search was of.
     """
 
     model: str | None
     sources: Sources
     fingerprints: Mapping[str, str | None]
+    estimators: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class _Candidates:
     Attributes
     ----------
     model : str or None
+    estimators : mapping of str to str or None
+        See Searches.
     configurations : Configurations
     rows : Rows
         M configurations.
@@ -62,6 +67,7 @@ class _Candidates:
     """
 
     model: str | None
+    estimators: Mapping[str, str | None]
     configurations: Configurations
     rows: Rows
     origins: list[tuple[str, int, int]]
@@ -106,6 +112,7 @@ class Ranking:
             [fingerprint is not None and known.get(name) == fingerprint for name in self._names]
         )
         self._distances = distances_from(tasks, meta_features or {})
+        self._mixed = _say_mixed(searches)
         self._columns = [(part, number) for part in parts for number in range(len(part.rows))]
         self._raw = np.concatenate([part.raw for part in parts], axis=1)  # (T, M)
         low = np.min([part.low for part in parts], axis=0)[:, None]
@@ -133,7 +140,7 @@ class Ranking:
                 expected_score=score if score is None or direction == "maximize" else -score,
                 score_error=error,
                 metric=metric,
-                estimator=part.model,
+                estimator=part.model or part.estimators[task],
                 task=task,
                 distance=self._distance(self._names.index(task)),
                 reasons=(self._say_origin(part, number), why, self._say_where_near(column)),
@@ -147,7 +154,8 @@ class Ranking:
         if self._is_same.any():
             weights = np.where(self._is_same, 1.0, _OTHERS)
             return weights, "estimated best on this very data set, which was searched before"
-        many = f"estimated best on average over {count(len(equal), 'past data set')}"
+        which = count(len(equal), "past data set") + self._mixed
+        many = f"estimated best on average over {which}"
         if self._distances is None:
             return equal, many
         to_new, between = self._distances
@@ -165,6 +173,8 @@ class Ranking:
         name, place, n_trials = part.origins[number]
         task = self._names.index(name)
         said = f"{'best' if place == 0 else 'second best'} of {count(n_trials, 'trial')} on {name}"
+        if part.model is not None and part.estimators[name] is None:
+            said += ", whose model is not recorded"
         if self._is_same[task]:
             return f"{said}, this very data set"
         distance = self._distance(task)
@@ -211,6 +221,15 @@ class Ranking:
         return float(raw[np.argsort(to_new, kind="stable")[:_N_NEAREST]].mean()), error
 
 
+def _say_mixed(searches: Sequence[Searches]) -> str:
+    """Name the models where searches of several are taken for those of one."""
+    for own in searches:
+        found = {own.estimators[task.name] for task in own.sources.tasks}
+        if len(found) > 1:
+            return f" (of {' and '.join(sorted(name or 'unknown models' for name in found))})"
+    return ""
+
+
 def _shared(searches: Sequence[Searches]) -> list[list[int]]:
     """Return, for each model, the indices of the searches on data sets that all models have."""
     if len(searches) == 1:
@@ -245,6 +264,7 @@ def _evaluate(searches: Searches, chosen: list[int], space: Space | None) -> _Ca
     scores = found.scores[:, kept]
     return _Candidates(
         model=searches.model,
+        estimators=searches.estimators,
         configurations=configurations,
         rows=rows.take(kept),
         origins=[origins[i] for i in kept],

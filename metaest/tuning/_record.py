@@ -21,8 +21,9 @@ PREFIX = "metaest:"
 FORMAT_VERSION = 1
 VERSION_KEY = PREFIX + "version"
 SPACE_KEY = PREFIX + "space"
+ESTIMATOR_KEY = PREFIX + "estimator"
 #: Optuna keeps infinity, and the largest float, which users return for "does not work", as values.
-_LARGEST = 1e100
+LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class SearchRecord:
         Of the data set's contents.
     trials : tuple of optuna.trial.FrozenTrial, default=()
         Finished trials (complete, pruned, failed), in order.
+    estimator : str or None, default=None
+        Name of the class that was tuned, where that is known; of a pipeline, its last step's.
     """
 
     task: str
@@ -53,6 +56,7 @@ class SearchRecord:
     meta_features: Mapping[str, float] | None = None
     fingerprint: str | None = None
     trials: tuple[FrozenTrial, ...] = field(default=(), repr=False)
+    estimator: str | None = None
 
     @property
     def complete_trials(self) -> list[FrozenTrial]:
@@ -68,7 +72,7 @@ class SearchRecord:
 def _has_value(trial: FrozenTrial) -> bool:
     if trial.state != TrialState.COMPLETE or trial.value is None:
         return False
-    return abs(trial.value) <= _LARGEST
+    return abs(trial.value) <= LARGEST
 
 
 def attributes(record: SearchRecord) -> dict[str, Any]:
@@ -81,6 +85,7 @@ def attributes(record: SearchRecord) -> dict[str, Any]:
         if record.meta_features is None
         else dict(record.meta_features),
         PREFIX + "fingerprint": record.fingerprint,
+        ESTIMATOR_KEY: record.estimator,
         VERSION_KEY: FORMAT_VERSION,
     }
 
@@ -118,6 +123,7 @@ def read_record(
             meta_features=attrs.get(PREFIX + "meta_features"),
             fingerprint=attrs.get(PREFIX + "fingerprint"),
             trials=tuple(held),
+            estimator=attrs.get(ESTIMATOR_KEY),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise HistoryError(

@@ -15,12 +15,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metaest._checks import check_int
 from metaest.exceptions import InvalidParameterError
-from metaest.tuning._configurations import Configurations, fit_into
+from metaest.tuning._configurations import Configurations
 from metaest.tuning._description import describe_data
 from metaest.tuning._history import History
 from metaest.tuning._observations import known_space
-from metaest.tuning._planner import Plan, Planner
+from metaest.tuning._plan import Plan, Plans, fixed_params
+from metaest.tuning._planner import Planner
 from metaest.tuning._record import PREFIX, SearchRecord
+from metaest.tuning._scaling import fit_into
+from metaest.tuning._spaces import model_name
 from metaest.tuning._storage import check_exists
 from metaest.tuning._trials import check_space
 
@@ -33,11 +36,15 @@ class MetaSampler(BaseSampler):
     configuration of highest expected improvement. If the scores of the running search contradict
     what the past says, that is unlearned, and a Gaussian process that knows only the running
     search takes over; it has every other trial where eight or more of the former improved nothing.
-    Without a usable past, the search is a cold one.
+    It also has all trials after the portfolio where fewer than three past searches have six trials
+    or more, too few to meta-train on. Without a usable past, the search is a cold one.
 
     What a trial is from stands in its user attributes: ``metaest:origin`` is "portfolio",
     "surrogate" (meta-trained), "cold" (a model of this search alone) or "random";
-    ``metaest:source`` names the past search of a portfolio entry and its data set's distance.
+    ``metaest:source`` names the past search of a portfolio entry and its data set's distance, and
+    says where the entry was moved into the new space. What was enqueued, or a PartialFixedSampler
+    fixes, stands in ``metaest:fixed``; the rest is planned to go with it, and a portfolio entry
+    that differs from it is "adapted". A sampler may be shared by studies.
 
     Parameters
     ----------
@@ -54,7 +61,11 @@ class MetaSampler(BaseSampler):
         The search space. Without it, that of the past searches that have the first parameter
         that a trial asks for.
     metric : str, default=None
-        What the scores are; by default the metric name of the study, if it has one.
+        What the scores are; by default that of the MetaSearchCV, or the metric name of the study,
+        if it has one, or else the metric that most past searches of its space have.
+    estimator : estimator, class or its name, default=None
+        What is tuned; past searches of another, known one are left out. By default that of the
+        MetaSearchCV.
     defaults : mapping of str to value, default=None
         What a configuration of the portfolio has where its past search did not have a parameter.
         Otherwise the middle of a range, the first choice of a list.
@@ -111,6 +122,7 @@ class MetaSampler(BaseSampler):
         meta_features: Mapping[str, float] | None = None,
         space: Mapping[str, BaseDistribution] | None = None,
         metric: str | None = None,
+        estimator: Any = None,
         defaults: Mapping[str, Any] | None = None,
         n_portfolio: int = 3,
         surrogate: Literal["meta", "cold"] = "meta",
@@ -136,13 +148,14 @@ class MetaSampler(BaseSampler):
         self._history = history
         self._space = None if space is None else check_space(space)
         self._metric = metric
+        self._estimator = model_name(estimator)
         described = describe_data(X, y, meta_features)
         self._planner = Planner(
             described, n_portfolio, surrogate == "meta", n_random, verbose, defaults
         )
         self._records: list[SearchRecord] | None = None
         self._rng = np.random.default_rng(seed)
-        self._plans: dict[int, Plan] = {}
+        self._plans = Plans()
         self._lock = threading.RLock()
 
     def infer_relative_search_space(
@@ -186,11 +199,16 @@ class MetaSampler(BaseSampler):
     ) -> None:
         """Forget the trial's plan."""
         with self._lock:
-            self._plans.pop(trial._trial_id, None)
+            self._plans.forget(study, trial)
 
     def reseed_rng(self) -> None:
         """Seed anew, from the operating system."""
         self._rng = np.random.default_rng()
+
+    def complete(self, *, metric: str, estimator: str | None) -> None:
+        """Take what the scores are and what is tuned, where that was not given."""
+        self._metric = metric if self._metric is None else self._metric
+        self._estimator = estimator if self._estimator is None else self._estimator
 
     def read_records(self) -> list[SearchRecord]:
         """Return the past searches; they are read once."""
@@ -202,19 +220,18 @@ class MetaSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
     ) -> Plan:
         with self._lock:
-            if trial._trial_id not in self._plans:
+            plan = self._plans.get(study, trial)
+            if plan is None:
                 plan = self._plan(study, trial, asked)
                 for key, value in plan.attributes.items():
                     study._storage.set_trial_user_attr(trial._trial_id, PREFIX + key, value)
-                self._plans[trial._trial_id] = plan
-            return self._plans[trial._trial_id]
+                self._plans.set(study, trial, plan)
+            return plan
 
     def _plan(
         self, study: optuna.Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
     ) -> Plan:
         trials = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
-        # Of trials in other threads, what is planned is known before all of it is asked for.
-        begun = {t._trial_id for t in trials if not t.state.is_finished()} & set(self._plans)
         space = known_space([t for t in trials if t.distributions], self._space)
         names = getattr(study, "metric_names", None)  # a bracket of HyperbandPruner has none
         return self._planner.plan(
@@ -223,8 +240,11 @@ class MetaSampler(BaseSampler):
             known={**space, **asked},
             direction=study.direction.name.lower(),
             metric=self._metric if self._metric is not None or not names else names[0],
+            estimator=self._estimator,
             rng=self._rng,
-            planned={trial_id: self._plans[trial_id].params for trial_id in sorted(begun)},
+            # Of trials in other threads, what is planned is known before all of it is asked for.
+            planned=self._plans.params_of(study, trials),
+            fixed=fixed_params(study, trial),
         )
 
     def _value(self, plan: Plan, name: str, distribution: Any) -> Any:
@@ -240,7 +260,7 @@ class MetaSampler(BaseSampler):
             return single.write(single.draw(1, self._rng), 0)[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_lock"} | {"_plans": {}}
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"} | {"_plans": Plans()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

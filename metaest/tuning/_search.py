@@ -45,7 +45,7 @@ class MetaSearchCV(BaseSearchCV):
         trial counts as pruned. None: the shipped space of this kind of estimator.
     history : "embedded", History, path, URL or None, default="embedded"
         Past searches: those that metaest ships, your own (which this search then joins; while
-        it has none of this space, the shipped ones are used), or None for a cold search.
+        it has none of this space and model, the shipped ones are used), or None for a cold search.
     n_trials : int or None, default=50
         In total, with those of a resumed study. None: until `timeout`. A finite space without
         `sampler` ends, with a warning, when all its configurations were tried.
@@ -69,7 +69,7 @@ class MetaSearchCV(BaseSearchCV):
         folds; what it has finished counts. One process at a time may work on it.
     task : str or None, default=None
         Name in the history, made unique by a number; by default `study_name` or one made of the
-        data set's fingerprint.
+        data set's fingerprint. Where `storage` is the history itself, the study keeps its own.
     record : bool, default=True
         Whether the search joins `history`. In memory, only within this process.
     callbacks : list of callable or None, default=None
@@ -82,6 +82,7 @@ class MetaSearchCV(BaseSearchCV):
     Attributes
     ----------
     study_ : optuna.Study
+        Also there after an error in a trial, with what was finished.
     best_trial_ : optuna.trial.FrozenTrial
         Of ``best_index_``, which counts the rows of ``cv_results_``: finished trials in order.
     n_trials_ : int
@@ -223,10 +224,9 @@ class MetaSearchCV(BaseSearchCV):
         folds.context.call_on_fit_task_begin(**notes)
         found = run_search(self, folds, params)
         folds.context.call_on_fit_task_end(**notes)
-        self.study_ = found.study
+        found.record()
         self._choose(found.rows, refit_metric, found.n_before)
         self.warm_start_report_ = found.report
-        found.record()
         if self.refit:
             step = context.subcontext(task_name="refit-with-best-params")
             self._refit(step, notes, routed.estimator.fit)

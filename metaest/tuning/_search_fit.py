@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from joblib import effective_n_jobs
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
@@ -23,6 +25,7 @@ from metaest.tuning._search_history import (
     open_source,
     record_search,
     records_of,
+    used_records,
 )
 from metaest.tuning._search_identity import describe_search, metric_name, warn_about_chance
 from metaest.tuning._search_loop import SearchLoop
@@ -30,12 +33,11 @@ from metaest.tuning._search_report import WarmStartReport, make_report
 from metaest.tuning._search_results import Row, read_rows
 from metaest.tuning._search_space import SearchSpace, parameter_names, plain_parameters
 from metaest.tuning._search_study import (
-    count_finished,
     make_seed,
     no_experimental_warnings,
     open_study,
 )
-from metaest.tuning._spaces import default_space
+from metaest.tuning._spaces import default_space, model_name
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,31 @@ class FoundTrials:
     @property
     def report(self) -> WarmStartReport:
         """The report about what was reused."""
-        name, records = self.source.name, self.source.records
+        name, offered = self.source.name, self.source.records
         if self.search.sampler is not None:
-            name, records = records_of(self.study.sampler)
+            name, offered = records_of(self.study.sampler)
+        used = used_records(self.study, offered)
         return make_report(
-            name,
-            records,
+            name if used else None,
+            used,
             [(row.trial, row.params) for row in self.rows],
             self.search.estimator.get_params(deep=True),
+            n_unused=len(offered) - len(used),
         )
 
     def record(self) -> None:
         """Record the search in the user's history, if there is one."""
         search, own = self.search, self.source.own
-        if search.record and own is not None:
+        has_score = any(row.trial.state == TrialState.COMPLETE for row in self.rows)
+        if search.record and own is not None and has_score:
+            names = {name for row in self.rows for name in row.params}
             record_search(
                 own,
                 self.study,
                 self.folds.X,
                 self.folds.y,
                 metric=self.metric,
+                estimator=model_name(search.estimator, names),
                 name=search.task or search.study_name,
             )
 
@@ -136,7 +143,9 @@ def run_search(search: Any, folds: Folds, params: dict[str, Any]) -> FoundTrials
     space = SearchSpace(_space_of(search), parameter_names(search.estimator))
     objective = _known_objective(search, folds.options["scorer"])
     study = _open(search, folds, space, params, objective)
-    n_before = count_finished(study)
+    search.study_ = study  # it is not lost where the search ends with an error
+    former = {row.trial.number: row.params for row in read_rows(study, space, {})}
+    n_before = len(former)
     metric = metric_name(search.scoring, objective, search.estimator)
     source = open_source(search.history, search.estimator, metric, space.distributions, study)
     study.sampler = _sampler_for(search, folds, source, space, metric, n_before)
@@ -154,8 +163,15 @@ def run_search(search: Any, folds: Folds, params: dict[str, Any]) -> FoundTrials
         # The user's own sampler may have reasons to repeat a configuration.
         stop_when_all_tried=search.sampler is None,
     )
-    loop.run()
-    rows = read_rows(study, space, loop.params)
+    try:
+        loop.run()
+    except Exception as error:
+        error.add_note(
+            "What was finished is in search.study_; History.add_study(search.study_, X=X, y=y) "
+            "adds it to a history."
+        )
+        raise
+    rows = read_rows(study, space, {**former, **loop.params})
     return FoundTrials(search, folds, study, rows, source, metric, n_before)
 
 
@@ -165,7 +181,8 @@ def _sampler_for(
     """Return a copy of the user's sampler, or a MetaSampler over the source."""
     with no_experimental_warnings():
         if search.sampler is not None:
-            return choose_sampler(search.sampler, n_before > 0)
+            model = model_name(search.estimator, space.distributions or ())
+            return choose_sampler(search.sampler, n_before > 0, metric=metric, estimator=model)
         return make_sampler(
             source,
             folds.X,
@@ -196,9 +213,9 @@ def _known_objective(search: Any, scorer: Any) -> str | None:
 def _open(
     search: Any, folds: Folds, space: SearchSpace, params: dict[str, Any], objective: str | None
 ) -> optuna.Study:
-    identity = None
+    identify = None
     if search.storage is not None:
-        identity = describe_search(
+        described = describe_search(
             search.estimator,
             folds.X,
             folds.y,
@@ -209,8 +226,13 @@ def _open(
             params=params,
             objective=objective,
         )
+
+        def identify(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+            space.keep_places(stored.get("space", {}))
+            return {**described, "space": space.signature}
+
     name = None if search.storage is None else search.study_name
-    study = open_study(search.storage, name, search.pruner, identity)
+    study = open_study(search.storage, name, search.pruner, identify)
     if name is not None:
         warn_about_chance(search._checked_cv_orig, name)
     return study

@@ -17,6 +17,8 @@ from metaest.tuning._record import PREFIX
 
 FOLDS_KEY = PREFIX + "folds"
 ABANDONED_KEY = PREFIX + "abandoned"
+#: What a callable space gave for a trial, described.
+PARAMS_KEY = PREFIX + "params"
 #: Letters of a fit's traceback that are kept; its end says what happened.
 _MAX_ERROR = 4000
 

@@ -25,10 +25,12 @@ from metaest.tuning._configurations import Space
 from metaest.tuning._embedded import embedded_history
 from metaest.tuning._entry import are_same
 from metaest.tuning._history import History
+from metaest.tuning._observations import known_space
 from metaest.tuning._record import PREFIX, VERSION_KEY, SearchRecord
 from metaest.tuning._sampler import MetaSampler
 from metaest.tuning._search_identity import data_name
-from metaest.tuning._sources import are_compatible, has_most, why_unusable
+from metaest.tuning._sources import are_compatible, find_sources, has_most, why_unusable
+from metaest.tuning._spaces import model_name
 from metaest.tuning._trials import merge_spaces
 from metaest.tuning._write import DuplicateSearchError, extend_record
 
@@ -82,10 +84,12 @@ def open_source(
         )
     own = history if isinstance(history, History) else History(history)
     direction = study.direction.name.lower()
+    model = model_name(estimator, space or ())
     records = [
         record
         for record in own.tasks()
-        if why_unusable(record, direction, metric) is None and not _are_part(record.trials, study)
+        if why_unusable(record, direction, metric, model) is None
+        and not _are_part(record.trials, study)
     ]
     shipped = _embedded(estimator, metric, own)
     usual = shipped.records[0].space if shipped.records else {}
@@ -138,9 +142,13 @@ def make_sampler(
         return make()
 
 
-def choose_sampler(given: BaseSampler, has_trials: bool) -> BaseSampler:
+def choose_sampler(
+    given: BaseSampler, has_trials: bool, *, metric: str, estimator: str | None
+) -> BaseSampler:
     """Return a copy of the user's sampler; a resumed search must not draw the same again."""
     sampler = copy.deepcopy(given)
+    if isinstance(sampler, MetaSampler):
+        sampler.complete(metric=metric, estimator=estimator)
     if has_trials:
         sampler.reseed_rng()
     return sampler
@@ -152,31 +160,65 @@ def records_of(sampler: Any) -> tuple[str | None, list[SearchRecord]]:
     return ("the given MetaSampler" if records else None), records
 
 
+def used_records(study: optuna.Study, offered: Sequence[SearchRecord]) -> list[SearchRecord]:
+    """Return the past searches, of those that the study's MetaSampler was offered, that it used."""
+    sampler = study.sampler
+    if not isinstance(sampler, MetaSampler):
+        return []
+    sources = sampler._planner._sources
+    if sources is None:  # none fits, or all trials are of former sessions
+        trials = [trial for trial in study.get_trials(deepcopy=False) if trial.distributions]
+        sources = find_sources(
+            offered,
+            direction=study.direction.name.lower(),
+            metric=sampler._metric,
+            known=known_space(trials, sampler._space),
+            estimator=sampler._estimator,
+        )
+    names = {task.name for task in sources.tasks} if sources else ()
+    return [record for record in offered if record.task in names]
+
+
 def record_search(
-    own: History, study: optuna.Study, X: Any, y: Any, *, metric: str, name: str | None
+    own: History,
+    study: optuna.Study,
+    X: Any,
+    y: Any,
+    *,
+    metric: str,
+    estimator: str | None,
+    name: str | None,
 ) -> None:
     """Record a search; where that fails, warn, for the fitted search must not be lost."""
+    known = {"metric": metric, "estimator": estimator}
     try:
-        _record(own, study, X, y, metric, name)
+        _record(own, study, X, y, known, name)
     except Exception as error:
         warn(
             f"the search was fitted but not recorded in the history: {error} To try again: "
-            "history.add_study(search.study_, X=X, y=y, task=...).",
+            "history.add_study(search.study_, X=X, y=y, task=..., estimator=search.estimator).",
             SearchWarning,
         )
 
 
 def _record(
-    own: History, study: optuna.Study, X: Any, y: Any, metric: str, name: str | None
+    own: History, study: optuna.Study, X: Any, y: Any, known: dict[str, Any], name: str | None
 ) -> None:
     former = _find_former(own, study)
     if former is None:
-        return _add_under_free_name(own, study, X, y, metric, name)
+        return _add_under_free_name(own, study, X, y, known, name)
     if VERSION_KEY not in former.user_attrs:
-        return _add(own, study, X, y, metric, study.study_name)
+        if name not in (None, study.study_name):
+            warn(
+                f"task={name!r} is not used: storage and history are the same, so the study itself "
+                f"joins the history, under its own name, {study.study_name!r}. Give "
+                f"study_name={name!r} instead.",
+                SearchWarning,
+            )
+        return _add(own, study, X, y, known, study.study_name)
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     space = merge_spaces(trials, study.study_name)
-    return extend_record(own.storage, former._study_id, trials, space)
+    return extend_record(own.storage, former._study_id, trials, space, known["estimator"])
 
 
 def _find_former(own: History, study: optuna.Study) -> Any:
@@ -193,7 +235,7 @@ def _find_former(own: History, study: optuna.Study) -> Any:
 
 
 def _add_under_free_name(
-    own: History, study: optuna.Study, X: Any, y: Any, metric: str, name: str | None
+    own: History, study: optuna.Study, X: Any, y: Any, known: dict[str, Any], name: str | None
 ) -> None:
     base = name or f"search-{data_name(X, y)[:8]}"
     for attempt in range(_ATTEMPTS):
@@ -203,7 +245,7 @@ def _add_under_free_name(
         if attempt > 2:  # many write at once: chance parts them
             free = f"{base}-{uuid.uuid4().hex[:8]}"
         try:
-            _add(own, study, X, y, metric, free)
+            _add(own, study, X, y, known, free)
             break
         except DuplicateSearchError:
             if attempt == _ATTEMPTS - 1:
@@ -212,9 +254,11 @@ def _add_under_free_name(
     own.storage.set_study_user_attr(study_id, RECORDED_KEY, study.study_name)
 
 
-def _add(own: History, study: optuna.Study, X: Any, y: Any, metric: str, task: str) -> None:
+def _add(
+    own: History, study: optuna.Study, X: Any, y: Any, known: dict[str, Any], task: str
+) -> None:
     data = {} if y is None else {"X": X, "y": y}
     try:
-        own.add_study(study, **data, metric=metric, task=task)
+        own.add_study(study, **data, **known, task=task)
     except (TaskError, TypeError):  # texts or sparse rows: known by its trials alone
-        own.add_study(study, metric=metric, task=task)
+        own.add_study(study, **known, task=task)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pickle
 import re
 from collections.abc import Collection, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 import joblib
@@ -15,14 +17,16 @@ from metaest._sklearn import name_of_score, parts_of_score
 from metaest._warn import warn
 from metaest.exceptions import HistoryError, InvalidParameterError, SearchWarning, TaskError
 from metaest.meta_features._fingerprint import fingerprint
-from metaest.tuning._callables import code_of
+from metaest.tuning._callables import code_of, digest
 from metaest.tuning._record import PREFIX
 
 IDENTITY_KEY = PREFIX + "search"
 #: Parts that studies of older versions do not have.
-_LATER = ("refit metric", "scoring code", "folds")
+_LATER = ("refit metric", "scoring code", "estimator code", "folds")
 #: Parameters that do not change what is searched.
 _FREE = ("n_jobs", "verbose", "random_state", "memory", "warm_start", "verbose_feature_names_out")
+#: Letters of a parameter's description; a longer one is shortened to its code.
+_LONGEST = 200
 
 
 def data_name(X: Any, y: Any) -> str:
@@ -76,8 +80,26 @@ def describe_search(
         "fit parameters": {name: str(joblib.hash(value)) for name, value in sorted(given.items())},
         "refit metric": objective,
         "scoring code": _codes(scoring),
+        "estimator code": _estimator_codes(estimator, space),
         "folds": str(joblib.hash([[np.asarray(rows) for rows in split] for split in splits])),
     }
+
+
+def describe_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Describe parameters with all that they hold; the same ones have the same description.
+
+    Those that do not change what is searched are left out.
+    """
+    return {str(name): describe_value(own) for name, own in params.items() if not _is_free(name)}
+
+
+def describe_value(value: Any) -> str:
+    """Describe a parameter with all that it holds: functions by code, estimators by parameters."""
+    try:
+        text = _value(value, is_whole=True)
+    except Exception:  # it may be anything
+        return _class_name(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}... {digest(text)}"
 
 
 def check_same_search(found: Any, expected: Mapping[str, Any], study_name: str) -> None:
@@ -158,27 +180,62 @@ def _code(scoring: Any) -> str | None:
 def _estimator(estimator: Any, searched: Collection[str]) -> dict[str, str]:
     found = {"": _class_name(estimator)}
     for name, value in estimator.get_params(deep=True).items():
-        if name in searched or name.rsplit("__", 1)[-1] in _FREE:
-            continue
-        found[name] = _value(value)
+        if name not in searched and not _is_free(name):
+            found[name] = _value(value)
     return found
 
 
-def _value(value: Any) -> str:
-    """Describe a parameter; of estimators the class, for their own parameters have names, too."""
+def _estimator_codes(estimator: Any, searched: Collection[str]) -> dict[str, list[str]]:
+    """Return the codes of the functions in parameters that their names do not tell apart."""
+    params = estimator.get_params(deep=True).items()
+    codes = {n: _unnamed(own) for n, own in params if n not in searched and not _is_free(n)}
+    return {name: own for name, own in codes.items() if own}
+
+
+def _unnamed(value: Any) -> list[str]:
+    if type(value) in (list, tuple, dict):
+        inner = value.values() if type(value) is dict else value
+        return [code for own in inner for code in _unnamed(own)]
+    is_function = isinstance(value, (FunctionType, MethodType, functools.partial))
+    code = code_of(value) if is_function else None
+    return [] if code is None else [code]
+
+
+def _is_free(name: str) -> bool:
+    return name.rsplit("__", 1)[-1] in _FREE
+
+
+def _value(value: Any, is_whole: bool = False) -> str:
+    """Describe a parameter; of estimators the class, for their own parameters have names, too.
+
+    As a whole, these are part of it; and 3 is 3.0, for so a float is read back that was enqueued.
+    """
     value = value.item() if isinstance(value, np.generic) else value
+    if is_whole and type(value) is int and abs(value) < 2**53:
+        return repr(float(value))
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     if type(value) in (list, tuple):
-        return f"({', '.join(map(_value, value))})"
+        return f"({', '.join(_value(own, is_whole) for own in value)})"
     if type(value) is dict:
-        return f"{{{', '.join(f'{_value(key)}: {_value(own)}' for key, own in value.items())}}}"
+        pairs = (f"{_value(k, is_whole)}: {_value(own, is_whole)}" for k, own in value.items())
+        return f"{{{', '.join(pairs)}}}"
     if hasattr(value, "get_params") or hasattr(value, "__qualname__"):
-        return _class_name(value)
+        return _class_name(value) + (_inside(value) if is_whole else "")
     try:
         return f"{_class_name(value)} {joblib.hash(value)}"
     except (TypeError, ValueError, AttributeError, pickle.PicklingError):
-        return _class_name(value)  # a lock, or a function without a name
+        # A lock, or a function without a name.
+        return _class_name(value) + (f" {digest(value)}" if is_whole else "")
+
+
+def _inside(value: Any) -> str:
+    if inspect.isclass(value):
+        return ""
+    if hasattr(value, "get_params"):
+        return f" {digest(describe_params(value.get_params(deep=False)))}"
+    code = code_of(value)
+    return "" if code is None else f" {code}"
 
 
 def _class_name(value: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from metaest.tuning._record import PREFIX, SearchRecord
+from metaest.tuning._search_folds import FOLDS_KEY, PARAMS_KEY
 from metaest.tuning._words import count
 
 ORIGIN_KEY = PREFIX + "origin"
@@ -28,7 +29,7 @@ class WarmStartReport:
     source : str or None
         "embedded", the name of the user's history, or None for a cold search.
     n_source_tasks, n_source_trials : int
-        Past searches that were offered to the sampler, and their trials with a value.
+        Past searches that fit the space, and their trials with a value.
     n_trials : int
     origins : dict of str to int
         How many trials came from where: "portfolio", "surrogate", "cold", ...
@@ -42,6 +43,8 @@ class WarmStartReport:
         Of the estimator's own parameters, if a trial had them.
     median_score, other_median_score : float or None
         Over all trials with a value, and over those that were no start-up trials.
+    n_unused_tasks : int
+        Past searches in the source that do not fit the space.
 
     Examples
     --------
@@ -63,6 +66,7 @@ class WarmStartReport:
     default_score: float | None = None
     median_score: float | None = None
     other_median_score: float | None = None
+    n_unused_tasks: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict."""
@@ -70,6 +74,9 @@ class WarmStartReport:
 
     def __repr__(self) -> str:
         head = "cold search, nothing was reused"
+        if self.n_unused_tasks:
+            unused = count(self.n_unused_tasks, "past search", "past searches")
+            head = f"cold search, none of {unused} fits the space"
         if self.source is not None:
             searches = count(self.n_source_tasks, "past search", "past searches")
             head = f"{searches} with {count(self.n_source_trials, 'trial')}, from {self.source}"
@@ -100,6 +107,7 @@ def make_report(
     records: Sequence[SearchRecord],
     trials: Sequence[tuple[FrozenTrial, Mapping[str, Any]]],
     own_params: Mapping[str, Any],
+    n_unused: int = 0,
 ) -> WarmStartReport:
     """Make the report of a search from its trials and the parameters of each."""
     startup = [pair for pair in trials if _origin(pair[0]) in _STARTUP]
@@ -125,6 +133,7 @@ def make_report(
         default_score=max(_values(default), default=None),
         median_score=_median(_values(scored)),
         other_median_score=_median(_values(others)),
+        n_unused_tasks=n_unused,
     )
 
 
@@ -137,7 +146,7 @@ def _describe(trial: FrozenTrial, params: Mapping[str, Any]) -> dict[str, Any]:
     notes = {
         key.removeprefix(PREFIX): value
         for key, value in trial.user_attrs.items()
-        if key.startswith(PREFIX) and key != PREFIX + "folds"
+        if key.startswith(PREFIX) and key not in (FOLDS_KEY, PARAMS_KEY)
     }
     score = trial.value if trial.state == TrialState.COMPLETE else None
     return {**notes, "number": trial.number, "params": dict(params), "score": score}

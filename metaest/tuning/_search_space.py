@@ -18,15 +18,13 @@ from optuna.distributions import (
     distribution_to_json,
 )
 from optuna.storages import InMemoryStorage
-from optuna.trial import FixedTrial, FrozenTrial
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from metaest.exceptions import InvalidParameterError, did_you_mean
-from metaest.tuning._search_folds import is_counted
+from metaest.tuning._search_folds import PARAMS_KEY, is_counted
+from metaest.tuning._search_identity import describe_params
+from metaest.tuning._search_values import REMEDY, choices_of, from_scipy, is_address
 from metaest.tuning._trials import check_choices
-
-_REMEDY = (
-    "Give an Optuna distribution, a list of values, or scipy.stats.uniform, loguniform or randint."
-)
 
 
 class SearchSpace:
@@ -70,15 +68,18 @@ class SearchSpace:
         ------
         HistoryError
             If the study is stored, and choices of the callable are not the same when read back.
+        InvalidParameterError
+            If the trial was enqueued with a value that its parameter cannot have.
         """
         if self.distributions is not None:
-            trial = study.ask(fixed_distributions=self.distributions)
+            trial = self._ask_for_all(study, self.distributions)
             return trial, self._restore(trial.params)
         trial = study.ask()
         try:
             params = self._call(trial)
             if not isinstance(study._storage, InMemoryStorage):
                 check_choices(trial.distributions)
+            trial.set_user_attr(PARAMS_KEY, describe_params(params))
             return trial, params
         except optuna.TrialPruned:
             return trial, None
@@ -92,12 +93,15 @@ class SearchSpace:
         Raises
         ------
         InvalidParameterError
-            If the callable asks for other parameters now.
+            If the callable asks for other parameters, or returns others, than it did.
         """
         if self.distributions is not None:
             return self._restore(trial.params)
         try:
-            return self._call(FixedTrial(trial.params, number=trial.number))
+            fixed = FixedTrial(trial.params, number=trial.number)
+            params = self._call(fixed)
+            self._check_unchanged(trial, fixed.distributions, params)
+            return params
         except (ValueError, optuna.TrialPruned) as error:
             raise InvalidParameterError(
                 f"space(trial) does not lead to the parameters of the stored trial {trial.number} "
@@ -105,18 +109,25 @@ class SearchSpace:
                 "another study_name."
             ) from error
 
+    def keep_places(self, stored: Mapping[str, str]) -> None:
+        """Store a list by places, as older versions did, where a study to resume has it so.
+
+        Parameters
+        ----------
+        stored : mapping of str to str
+            The signature in that study.
+        """
+        for name, values in self._values.items():
+            places = CategoricalDistribution(list(range(len(values))))
+            if self.distributions is not None and stored.get(name) == self._sign(name, places):
+                self.distributions[name] = places
+
     @property
     def signature(self) -> dict[str, str]:
         """Describe the space, to find out whether another is the same."""
         if self.distributions is None:
             return {"callable": getattr(self._define, "__qualname__", type(self._define).__name__)}
-        found = {}
-        for name, distribution in self.distributions.items():
-            described = json.loads(distribution_to_json(distribution))
-            if name in self._values and not _is_address(str(self._values[name])):
-                described["values"] = str(self._values[name])
-            found[name] = json.dumps(described, sort_keys=True)
-        return found
+        return {name: self._sign(name, own) for name, own in self.distributions.items()}
 
     @property
     def n_configurations(self) -> int | None:
@@ -134,9 +145,46 @@ class SearchSpace:
         keys = {tuple(_index(own, p[name]) for name, own in space.items()) for p in whole}
         return sum(None not in key for key in keys)
 
+    def _sign(self, name: str, distribution: BaseDistribution) -> str:
+        described = json.loads(distribution_to_json(distribution))
+        if name in self._values and not is_address(str(self._values[name])):
+            described["values"] = str(self._values[name])
+        return json.dumps(described, sort_keys=True)
+
+    def _check_unchanged(
+        self, trial: FrozenTrial, space: Mapping[str, BaseDistribution], params: dict[str, Any]
+    ) -> None:
+        for name, own in trial.distributions.items():
+            if space.get(name, own) != own:
+                raise InvalidParameterError(f"{name!r} was drawn from {own}, not {space[name]}")
+        then, now = trial.user_attrs.get(PARAMS_KEY), describe_params(params)
+        if then is None or then == now:  # older versions did not store it
+            return
+        # What chance gives differs at each call.
+        again = describe_params(self._call(FixedTrial(trial.params, number=trial.number)))
+        for name in {**then, **now}:
+            if then.get(name) != now.get(name) and now.get(name) == again.get(name):
+                was, would_be = then.get(name, "not set"), now.get(name, "not set")
+                raise InvalidParameterError(f"{name!r} was {was}, and would be {would_be}")
+
+    def _ask_for_all(self, study: optuna.Study, space: dict[str, BaseDistribution]) -> optuna.Trial:
+        try:
+            return study.ask(fixed_distributions=space)
+        except (TypeError, ValueError) as error:
+            running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            enqueued = running[-1].system_attrs.get("fixed_params", {}) if running else {}
+            for name, value in enqueued.items():
+                if name in space and not _is_of(space[name], value):
+                    raise InvalidParameterError(
+                        f"trial {running[-1].number} was enqueued with {name}={value!r}, but "
+                        f"expected {_range_of(space[name])}. Enqueue one of these; the next fit "
+                        "of the study goes on without this trial."
+                    ) from error
+            raise
+
     def _convert(self, space: Mapping[Any, Any]) -> dict[str, BaseDistribution]:
         if not space:
-            raise InvalidParameterError(f"space is empty; there is nothing to search. {_REMEDY}")
+            raise InvalidParameterError(f"space is empty; there is nothing to search. {REMEDY}")
         self._check_names(space)
         found: dict[str, BaseDistribution] = {}
         for name, values in space.items():
@@ -147,11 +195,11 @@ class SearchSpace:
             elif isinstance(values, np.ndarray) or (
                 isinstance(values, Sequence) and not isinstance(values, str)
             ):
-                found[name], mapped = _from_list(name, values)
+                found[name], mapped = choices_of(name, values)
                 if mapped is not None:
                     self._values[name] = mapped
             else:
-                found[name] = _from_scipy(name, values)
+                found[name] = from_scipy(name, values)
         return found
 
     def _check_names(self, names: Mapping[Any, Any]) -> None:
@@ -207,26 +255,6 @@ def plain_parameters(estimator: Any) -> dict[str, Any]:
     return {k: v for k, v in now.items() if v is None or isinstance(v, str | int | float)}
 
 
-def _from_list(name: str, values: Any) -> tuple[CategoricalDistribution, list[Any] | None]:
-    """Return the choices and, where Optuna cannot store them, the values that they stand for."""
-    if isinstance(values, np.ndarray) and values.ndim != 1:
-        raise InvalidParameterError(
-            f"space[{name!r}] must have one dimension, got an array of shape {values.shape}."
-        )
-    if len(values) == 0:
-        raise InvalidParameterError(f"space[{name!r}] is empty; give at least one value.")
-    real = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    plain = [value.item() if isinstance(value, np.generic) else value for value in real]
-    # None, True, 1 and 1.0 are equal or special to Optuna; stored by name they stay apart.
-    simple = all(type(value) in (bool, int, float, str, type(None)) for value in plain)
-    if simple and len(set(plain)) == len(plain) and all(value == value for value in plain):
-        return CategoricalDistribution(plain), None
-    labels = [repr(value) for value in plain]
-    if len(set(labels)) < len(labels) or _is_address("".join(labels)):
-        return CategoricalDistribution(list(range(len(real)))), real
-    return CategoricalDistribution(labels), real
-
-
 def _size(distribution: BaseDistribution) -> int | None:
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
@@ -250,21 +278,16 @@ def _index(distribution: BaseDistribution, value: Any) -> int | None:
     return round(place) if inside else None
 
 
-def _is_address(text: str) -> bool:
-    return " at 0x" in text
+def _is_of(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        distribution.to_internal_repr(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
-def _from_scipy(name: str, frozen: Any) -> BaseDistribution:
-    kind = getattr(getattr(frozen, "dist", None), "name", None)
-    if kind in ("uniform", "loguniform", "reciprocal", "randint"):
-        low, high = frozen.support()
-        if kind == "randint":
-            return IntDistribution(int(low), int(high))
-        if kind == "uniform":
-            return FloatDistribution(float(low), float(high))
-        shift = frozen.args[2] if len(frozen.args) > 2 else frozen.kwds.get("loc", 0)
-        if shift == 0:
-            return FloatDistribution(float(low), float(high), log=True)
-        kind = "loguniform with loc"
-    what = f"scipy.stats {kind}" if kind else repr(frozen)
-    raise InvalidParameterError(f"space[{name!r}] cannot be searched: {what}. {_REMEDY}")
+def _range_of(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"a choice of {', '.join(map(repr, distribution.choices))}"
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    return f"a number from {distribution.low:g} to {distribution.high:g}"

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,11 @@ def no_experimental_warnings() -> Iterator[None]:
         yield
 
 
+Identify = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
 def open_study(
-    storage: Any, study_name: str | None, pruner: Any, identity: Mapping[str, Any] | None
+    storage: Any, study_name: str | None, pruner: Any, identify: Identify | None
 ) -> optuna.Study:
     """Open a study and fail over the trials that a killed process left running.
 
@@ -41,8 +44,9 @@ def open_study(
     study_name : str or None
         None: a new study.
     pruner : optuna.pruners.BasePruner or None
-    identity : dict or None
-        What is searched; None for a study that nobody can resume.
+    identify : callable or None
+        Returns what is searched, from what the study says of that, if it says anything. None for
+        a study that nobody can resume.
 
     Raises
     ------
@@ -61,20 +65,21 @@ def open_study(
             sampler=RandomSampler(),
             pruner=optuna.pruners.NopPruner() if pruner is None else copy.deepcopy(pruner),
         )
-        _check(study, identity)
+        _check(study, identify)
         abandon_running(study)
     return study
 
 
-def _check(study: optuna.Study, identity: Mapping[str, Any] | None) -> None:
+def _check(study: optuna.Study, identify: Identify | None) -> None:
     if study.directions != [StudyDirection.MAXIMIZE]:
         raise HistoryError(
             f"study {study.study_name!r} is there already and does not maximise one value, as "
             "scikit-learn's scores are; give another study_name."
         )
-    if identity is None:
+    if identify is None:
         return
     known = study.user_attrs.get(IDENTITY_KEY)
+    identity = identify(known if isinstance(known, dict) else {})
     finished = study.get_trials(deepcopy=False)
     if known is not None or any(trial.state != TrialState.WAITING for trial in finished):
         check_same_search(known, identity, study.study_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from metaest.tuning._configurations import Configurations, Rows, Space, is_list_of_numbers
+from metaest.tuning._configurations import Configurations, Rows, Space
 from metaest.tuning._record import SearchRecord
+from metaest.tuning._scaling import is_list_of_numbers
 from metaest.tuning._trials import merge_distributions
 
 #: Of a longer search, its best trials and a random part of the others.
@@ -67,6 +69,7 @@ def find_sources(
     metric: str | None = None,
     space: Space | None = None,
     known: Mapping[str, BaseDistribution] | None = None,
+    estimator: str | None = None,
 ) -> Sources | None:
     """Choose the past searches that fit a new one; None if there are none.
 
@@ -75,15 +78,18 @@ def find_sources(
     records : iterable of SearchRecord
     direction : {"maximize", "minimize"}
     metric : str or None
-        Searches of another one are left out; unknown ones are not.
+        Searches of another one are left out; unknown ones are not. None: of what fits the space,
+        the metric that most searches have.
     space : mapping of str to optuna distribution, default=None
         The new search space, if it is known. Otherwise the one that most searches have.
     known : mapping of str to optuna distribution, default=None
         Parameters that the new search is known to have, of perhaps more.
+    estimator : str or None, default=None
+        Class name of what is tuned. Searches of another one are left out; unknown ones are not.
     """
     groups: list[list[SearchRecord]] = []
     for record in records:
-        if why_unusable(record, direction, metric) is not None:
+        if why_unusable(record, direction, metric, estimator) is not None:
             continue
         for group in groups:
             if are_compatible(record.space, group[0].space):
@@ -92,7 +98,7 @@ def find_sources(
         else:
             groups.append([record])
     fitting = [
-        group
+        of_one_metric(group)
         for group in groups
         if (space is None or are_compatible(group[0].space, space))
         and (not known or has_most(group[0].space, known))
@@ -170,14 +176,30 @@ def _join(a: Any, b: Any) -> BaseDistribution | None:
     return IntDistribution(int(low), int(high), log=log) if is_whole else None
 
 
-def why_unusable(record: SearchRecord, direction: str, metric: str | None) -> str | None:
-    """Return what a search has that says nothing of this direction and metric, or None."""
+def of_one_metric(records: Sequence[SearchRecord]) -> list[SearchRecord]:
+    """Return the searches of the metric that most have, and those whose metric is unknown."""
+    usual = usual_metric(records)
+    return [record for record in records if record.metric in (None, usual)]
+
+
+def usual_metric(records: Iterable[SearchRecord]) -> str | None:
+    """Return the metric that most searches have, so that no two are mixed."""
+    known = Counter(record.metric for record in records if record.metric is not None)
+    return known.most_common(1)[0][0] if known else None
+
+
+def why_unusable(
+    record: SearchRecord, direction: str, metric: str | None, estimator: str | None = None
+) -> str | None:
+    """Return what a search has that says nothing of a new one, or None."""
     if not record.complete_trials or not record.space:
         return "no finished trial"
     if record.direction != direction:
         return "another direction"
     if metric is not None and record.metric is not None and record.metric != metric:
         return "another metric"
+    if estimator is not None and record.estimator not in (None, estimator):
+        return "another estimator"
     if record.is_constant and len(record.complete_trials) > 1:
         return "constant scores"
     return None

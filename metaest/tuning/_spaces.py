@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from optuna.distributions import (
@@ -84,6 +84,34 @@ def last_step(estimator: Any) -> tuple[Any, str]:
         name, estimator = estimator.steps[-1]
         prefix += f"{name}__"
     return estimator, prefix
+
+
+def model_name(estimator: Any, searched: Iterable[str] = ()) -> str | None:
+    """Return the class name of what is tuned, a Pipeline's last step; None if it is unknown.
+
+    Parameters
+    ----------
+    estimator : estimator, class, name or None
+    searched : iterable of str, default=()
+        Parameters of the search; where the last step is one of them, several models are searched.
+
+    Raises
+    ------
+    InvalidParameterError
+        If it is none of these.
+    """
+    if estimator is None or (isinstance(estimator, str) and estimator):
+        return estimator
+    if isinstance(estimator, type):
+        return estimator.__name__
+    last, prefix = last_step(estimator)
+    if not hasattr(estimator, "fit"):
+        raise InvalidParameterError(
+            "estimator must be an estimator, its class or the name of that, such as 'SVC'; got "
+            f"{estimator!r}."
+        )
+    is_searched = any(prefix.startswith(f"{name}__") for name in searched)
+    return type(last).__name__ if hasattr(last, "fit") and not is_searched else None
 
 
 def _boosting() -> Space:

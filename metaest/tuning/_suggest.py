@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,8 @@ from metaest.tuning._embedded import METRICS, MODELS, embedded_history
 from metaest.tuning._ranking import Ranking, Searches
 from metaest.tuning._record import SearchRecord
 from metaest.tuning._sampler import read_history
-from metaest.tuning._sources import Sources, find_sources, why_unusable
-from metaest.tuning._spaces import last_step
+from metaest.tuning._sources import Sources, find_sources, usual_metric, why_unusable
+from metaest.tuning._spaces import model_name
 from metaest.tuning._suggestion import Suggestion
 from metaest.tuning._trials import check_direction, check_space
 
@@ -59,8 +60,8 @@ def suggest(
         Suggestions, at most.
     estimator : estimator, default=None
         What is to be tuned, or a Pipeline that ends in it. With "embedded", None stands for all
-        shipped models; with a history of your own, for no restriction, and otherwise searches
-        over parameters that the estimator does not have are left out.
+        shipped models; with a history of your own, for no restriction, and otherwise searches of
+        another, known estimator or over parameters that this one does not have are left out.
     space : mapping of str to optuna distribution, default=None
         The new search space. Without it, the one that most past searches have.
     metric : str, default=None
@@ -101,20 +102,25 @@ def suggest(
         raise InvalidParameterError(
             f"estimator must be an instance, got a class: pass {estimator.__name__}()."
         )
+    if isinstance(estimator, str):
+        raise InvalidParameterError(
+            f"estimator must be an instance, such as SVC(), got the text {estimator!r}."
+        )
     if isinstance(history, str) and history == "embedded":
         _check_classification(X, y)
         metric = metric or "accuracy"
         found = _embedded(estimator, metric)
     else:
         records = _fitting(_read(history), estimator)
-        metric = metric or _usual_metric(records, direction)
-        found = {_name_of(estimator): records}
+        found = {model_name(estimator): records}
+        metric = metric or _usual_metric(records, direction, model_name(estimator))
     own, name = _describe(X, y)
     searches = [
         Searches(
             model,
-            _find(records, direction, metric, wanted),
+            _find(records, direction, metric, wanted, model),
             {record.task: record.fingerprint for record in records},
+            {record.task: record.estimator for record in records},
         )
         for model, records in found.items()
     ]
@@ -158,22 +164,21 @@ def _check_classification(X: Any, y: Any) -> None:
 def _embedded(estimator: Any, metric: str) -> dict[str | None, list[SearchRecord]]:
     """Return the shipped searches of the estimator, or of every model."""
     estimators = [make() for make in MODELS.values()] if estimator is None else [estimator]
-    found = {_name_of(own): embedded_history(own, metric=metric) for own in estimators}
-    found = {name: records for name, records in found.items() if records}
-    if found:
-        return found
+    found = {model_name(own): embedded_history(own, metric=metric) for own in estimators}
+    if any(found.values()):
+        return {
+            name: [dataclasses.replace(record, estimator=name) for record in records]
+            for name, records in found.items()
+            if records
+        }
     models = ", ".join(make.__name__ for make in MODELS.values())
     *metrics, last = map(repr, METRICS)
-    what = "a model" if estimator is None else _name_of(estimator)
+    what = model_name(estimator) or "a model"
     raise HistoryError(
         f"no searches of {what} with the metric {metric!r} come with metaest. There are some of "
         f"{models}, and of pipelines that end in one, with {', '.join(metrics)} and, but for SVC, "
         f"{last}. Or give a history of your own."
     )
-
-
-def _name_of(estimator: Any) -> str | None:
-    return None if estimator is None else type(last_step(estimator)[0]).__name__
 
 
 def _read(history: Any) -> list[SearchRecord]:
@@ -201,21 +206,30 @@ def _fitting(records: Sequence[SearchRecord], estimator: Any) -> list[SearchReco
     return fitting
 
 
-def _usual_metric(records: Sequence[SearchRecord], direction: str) -> str | None:
-    """Return the metric that most searches have, so that no two are mixed."""
-    known = Counter(r.metric for r in records if r.metric and r.direction == direction)
-    return known.most_common(1)[0][0] if known else None
+def _usual_metric(
+    records: Sequence[SearchRecord], direction: str, estimator: str | None
+) -> str | None:
+    """Return the metric that most of the searches have that can be used."""
+    return usual_metric(r for r in records if why_unusable(r, direction, None, estimator) is None)
 
 
 def _find(
-    records: Sequence[SearchRecord], direction: str, metric: str | None, space: Space | None
+    records: Sequence[SearchRecord],
+    direction: str,
+    metric: str | None,
+    space: Space | None,
+    estimator: str | None,
 ) -> Sources:
-    sources = find_sources(records, direction=direction, metric=metric, space=space)
+    sources = find_sources(
+        records, direction=direction, metric=metric, space=space, estimator=estimator
+    )
     if sources is not None:
         return sources
-    reasons = Counter(why_unusable(r, direction, metric) or "another space" for r in records)
+    asked = (direction, metric, estimator)
+    reasons = Counter(why_unusable(r, *asked) or "another space" for r in records)
     counts = ", ".join(f"{n} with {reason}" for reason, n in reasons.items())
+    model = "" if estimator is None else f" for {estimator}"
     raise HistoryError(
-        f"none of {len(records)} past searches can be used (direction {direction!r}, metric "
-        f"{metric!r}): {counts}. Change direction, metric or space, or leave them out."
+        f"none of {len(records)} past searches can be used{model} (direction {direction!r}, metric "
+        f"{metric!r}): {counts}. Change direction, metric, estimator or space, or leave them out."
     )

@@ -16,7 +16,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from metaest.exceptions import HistoryError
-from metaest.tuning._record import SPACE_KEY, SearchRecord, attributes, encode_space
+from metaest.tuning._record import (
+    ESTIMATOR_KEY,
+    SPACE_KEY,
+    SearchRecord,
+    attributes,
+    encode_space,
+)
 from metaest.tuning._storage import batch_of, quiet_optuna
 
 _SCHEMA_VERSION = 12
@@ -56,8 +62,11 @@ def extend_record(
     study_id: int,
     trials: Sequence[FrozenTrial],
     space: Mapping[str, BaseDistribution],
+    estimator: str | None = None,
 ) -> None:
     """Add the trials that a recorded search went on with; what is there stays.
+
+    Older versions wrote no estimator.
 
     Raises
     ------
@@ -68,6 +77,8 @@ def extend_record(
     new = [trial for trial in trials if trial.datetime_start not in there]
     _check_attributes(storage, new)
     storage.set_study_user_attr(study_id, SPACE_KEY, encode_space(space))
+    if ESTIMATOR_KEY not in storage.get_study_user_attrs(study_id):
+        storage.set_study_user_attr(study_id, ESTIMATOR_KEY, estimator)
     for trial in new:
         storage.create_new_trial(study_id, template_trial=trial)
 

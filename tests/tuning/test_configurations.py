@@ -18,11 +18,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.integrate import quad
 
 from metaest.tuning._acquisition import climb, log_expected_improvement, propose
-from metaest.tuning._configurations import Configurations, fit_into
+from metaest.tuning._configurations import Configurations
 from metaest.tuning._observations import known_space, observe
 from metaest.tuning._portfolio import evaluate_candidates, greedy_portfolio
 from metaest.tuning._posterior import Prior
 from metaest.tuning._record import SearchRecord
+from metaest.tuning._scaling import fit_into
 from metaest.tuning._similarity import choose_weights, distances_from
 from metaest.tuning._sources import SourceTask, find_sources, squash, why_unusable
 from metaest.tuning._trials import make_trials
@@ -250,6 +251,19 @@ def test_infinite_scores_are_cut_off() -> None:
     np.testing.assert_allclose(seen.scores, [0.0, 1.0, 1.0, 0.0])
 
 
+@pytest.mark.parametrize("penalty", [1e308, -1e308])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_immense_scores_are_cut_off(penalty: float) -> None:
+    configurations = Configurations({"x": FloatDistribution(0, 1)})
+    values = [0.0, 1.0, 0.5, penalty, penalty]
+    trials = [trial(TrialState.COMPLETE, value) for value in values]
+    cut = float(np.sign(penalty) > 0)
+    for direction, sign in (("maximize", 1), ("minimize", -1)):
+        seen = observe(trials, configurations, direction)
+        np.testing.assert_allclose(sign * seen.scores, [0.0, 1.0, 0.5, cut, cut])
+    assert len(observe(trials[3:], configurations, "maximize").rows) == 0
+
+
 def test_without_a_finite_score_nothing_is_seen() -> None:
     configurations = Configurations({"x": FloatDistribution(0, 1)})
     trials = [trial(TrialState.FAIL), trial(TrialState.COMPLETE, math.inf)]
@@ -315,6 +329,15 @@ def test_searches_that_cannot_be_used_are_left_out() -> None:
     ]
     assert find_sources(records[2:3], direction="maximize") is None
     assert find_sources([], direction="maximize") is None
+
+
+def test_searches_of_another_model_are_left_out_where_both_are_known() -> None:
+    records = [record("ridge", estimator="Ridge"), record("lasso", estimator="Lasso"), record("?")]
+    for estimator, expected in (("Lasso", ["lasso", "?"]), (None, ["ridge", "lasso", "?"])):
+        sources = find_sources(records, direction="maximize", estimator=estimator)
+        assert sources is not None
+        assert [task.name for task in sources.tasks] == expected
+    assert why_unusable(records[0], "maximize", None, "Lasso") == "another estimator"
 
 
 def test_the_largest_group_is_used_unless_a_space_is_known() -> None:

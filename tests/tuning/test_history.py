@@ -15,6 +15,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 from sklearn.datasets import load_iris
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, InvalidParameterError
@@ -120,6 +122,38 @@ def test_a_study_in_the_same_storage_is_marked_in_place(storage: Any) -> None:
         history.add_study(study)
 
 
+@pytest.mark.parametrize(
+    "estimator", ["SVC", SVC, SVC(), make_pipeline(StandardScaler(), SVC())], ids=str
+)
+def test_a_history_knows_the_model(estimator: Any, storage: Any) -> None:
+    history = History(storage)
+    history.add_trials("trials", PARAMS, [0.1, 0.9, 0.5], space=SPACE, estimator=estimator)
+    study = optuna.create_study(study_name="study")
+    study.optimize(lambda trial: trial.suggest_float("C", 1e-3, 1e3, log=True), n_trials=1)
+    history.add_study(study, estimator=estimator)
+    own = optuna.create_study(storage=history.storage, study_name="marked")
+    own.optimize(lambda trial: trial.suggest_float("C", 1e-3, 1e3, log=True), n_trials=1)
+    history.add_study(own, estimator=estimator)
+    history.add_trials("unknown", PARAMS, [0.1, 0.9, 0.5], space=SPACE)
+    expected = {"trials": "SVC", "study": "SVC", "marked": "SVC", "unknown": None}
+    assert {record.task: record.estimator for record in history.tasks()} == expected
+    stored = optuna.load_study(study_name="study", storage=history.storage)
+    assert stored.user_attrs["metaest:estimator"] == "SVC"
+    assert history.to_frame().groupby("task")["estimator"].first().dropna().unique() == ["SVC"]
+
+
+def test_a_study_of_an_older_version_has_no_model() -> None:
+    history = History()
+    history.add_trials("old", PARAMS, [0.1, 0.9, 0.5], space=SPACE, estimator=SVC())
+    (stored,) = history.storage.get_all_studies()
+    attrs = {k: v for k, v in stored.user_attrs.items() if k != "metaest:estimator"}
+    old = optuna.create_study(study_name="older", storage=history.storage)
+    old.add_trials(history.tasks()[0].trials)
+    for key, value in attrs.items():
+        old.set_user_attr(key, value)
+    assert [record.estimator for record in history.tasks()] == ["SVC", None]
+
+
 def test_a_data_frame_and_openml_rows() -> None:
     history = History()
     frame = pd.DataFrame(PARAMS)
@@ -168,9 +202,12 @@ def test_bad_trials_are_refused_and_nothing_is_added(change: dict[str, Any], mat
         ({"space": {"C": [1, 2]}}, r"space\['C'\] must be"),
         ({"direction": "up"}, "direction must be"),
         ({"task": ""}, "task must be a name"),
+        ({"metric": len}, "metric must be a name, such as 'accuracy', or None, got <built-in"),
         ({"meta_features": [1.0]}, "meta_features must be a dict"),
         ({"meta_features": {"a": np.nan}}, "'a' is nan"),
         ({"X": [[1.0]]}, "both, or neither"),
+        ({"estimator": 3}, "its class or the name of that, such as 'SVC'; got 3"),
+        ({"estimator": ""}, "estimator must be an estimator"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )

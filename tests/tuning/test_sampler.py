@@ -13,6 +13,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial, TrialState
 from sklearn.datasets import make_classification
+from sklearn.linear_model import Lasso
 
 from metaest.exceptions import InvalidParameterError
 from metaest.tuning import History, MetaSampler, SearchRecord
@@ -217,6 +218,40 @@ def test_a_fixed_space_is_asked_for_at_once(records: list[SearchRecord]) -> None
     assert all(SPACE["k"]._contains(trial.params["k"]) for trial in asked)
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("same", "same"), (None, None)], ids=str)
+def test_studies_share_a_sampler(
+    records: list[SearchRecord], names: tuple[str | None, str | None]
+) -> None:
+    sampler = MetaSampler(records, seed=0)
+    one, other = (
+        optuna.create_study(study_name=name, direction=direction, sampler=sampler)
+        for name, direction in zip(names, ("maximize", "minimize"), strict=True)
+    )
+    for _ in range(3):  # asked and never told: its plan stays
+        first, second = one.ask(), other.ask()
+        x = first.suggest_float("x", -5, 5)
+        assert second.suggest_float("x", -5, 5) != x
+        suggest_all(first), suggest_all(second)
+    assert origins(one) == ["portfolio"] * 3
+    assert origins(other) == ["random"] * 3  # no past search was minimised
+    alone = optuna.create_study(direction="maximize", sampler=MetaSampler(records, seed=0))
+    for _ in range(3):
+        suggest_all(alone.ask())
+    assert [t.params for t in one.trials] == [t.params for t in alone.trials]
+
+
+def test_a_study_in_the_place_of_a_deleted_one(records: list[SearchRecord]) -> None:
+    storage = optuna.storages.RDBStorage("sqlite://")
+    sampler = MetaSampler(records, seed=0)
+    for direction, origin in (("maximize", "portfolio"), ("minimize", "random")):
+        study = optuna.create_study(
+            storage=storage, study_name="s", direction=direction, sampler=sampler
+        )
+        suggest_all(study.ask())  # never told; SQLite gives its number again
+        assert origins(study) == [origin]
+        optuna.delete_study(storage=storage, study_name="s")
+
+
 def test_threads(records: list[SearchRecord]) -> None:
     study = optuna.create_study(direction="maximize", sampler=MetaSampler(records, seed=0))
     study.optimize(objective, n_trials=12, n_jobs=2)
@@ -337,6 +372,20 @@ def test_a_narrower_range_than_the_past_ones(records: list[SearchRecord]) -> Non
     assert abs(study.best_params["x"] + 3) < 0.5
 
 
+def test_what_lies_outside_is_judged_where_it_is_moved_to() -> None:
+    history, wide = History(), FloatDistribution(1e-2, 1e4, log=True)
+    scores = [0.6, 0.5, 0.4, 0.7, 0.8, 0.9, 0.95]  # at 1 the worst: nearest to what is best
+    for task in range(4):
+        params = [{"C": 10.0**k} for k in range(-2, 5)]
+        history.add_trials(f"task {task}", params, scores, space={"C": wide})
+    study = run(history, 3, lambda trial: trial.suggest_float("C", 1e-3, 1, log=True))
+    assert origins(study) == ["portfolio"] * 3
+    assert study.trials[0].params["C"] == pytest.approx(0.01)
+    is_moved = [t.user_attrs["metaest:source"].get("moved", False) for t in study.trials]
+    assert is_moved == [t.params["C"] == 1.0 for t in study.trials]
+    assert not is_moved[0]
+
+
 def test_more_and_fewer_parameters_than_the_past_ones(records: list[SearchRecord]) -> None:
     def more(trial: Trial) -> float:
         own = suggest_all(trial)
@@ -378,6 +427,15 @@ def test_values_are_those_of_the_asked_distribution() -> None:
     study = run(history, 15, function)
     assert {"portfolio", "surrogate"} <= set(origins(study))
     assert len(configurations(study)) == 15
+
+
+def test_a_parameter_that_is_left_out_later() -> None:
+    def leaves_out(trial: Trial) -> float:
+        kind, x = trial.suggest_categorical("kind", ["a", "b"]), trial.suggest_float("x", 0, 1)
+        return x + (trial.suggest_float("z", 0, 1) if trial.number < 5 else 0.0) + (kind == "b")
+
+    study = run(None, 8, leaves_out, n_random=4)
+    assert origins(study)[4:] == ["cold"] * 4
 
 
 def test_a_space_that_is_tried_out_goes_on(records: list[SearchRecord]) -> None:
@@ -464,3 +522,44 @@ def test_a_history_of_another_kind_is_refused() -> None:
     study = optuna.create_study(sampler=MetaSampler([1, 2]))
     with pytest.raises(InvalidParameterError, match="a list of SearchRecord"):
         study.optimize(objective, n_trials=1)
+
+
+def test_without_a_metric_the_usual_one_of_the_space_is_taken() -> None:
+    space, grid = {"x": SPACE["x"]}, [{"x": -5.0}, {"x": 5.0}]
+    history = History()
+    for number in range(6):
+        history.add_trials(
+            f"other space {number}", [{"k": 1}], [1], space={"k": SPACE["k"]}, metric="r2"
+        )
+    for number in range(3):
+        history.add_trials(f"a{number}", grid, [0, 1], space=space, metric="accuracy")
+    for number in range(2):
+        other = [{"x": -4.0}, {"x": 4.0}]
+        history.add_trials(f"time {number}", other, [1, 0], space=space, metric="neg_time")
+    history.add_trials("unknown", [{"x": 2.0}], [1], space=space)
+
+    def sources(**options: Any) -> set[str]:
+        study = optuna.create_study(
+            direction="maximize", sampler=MetaSampler(history, seed=0, n_portfolio=9, **options)
+        )
+        study.optimize(lambda trial: trial.suggest_float("x", -5, 5), n_trials=4)
+        found = [trial.user_attrs.get("metaest:source") for trial in study.trials]
+        return {own["task"].split()[0] for own in found if own is not None}
+
+    assert "time" not in sources()
+    assert sources() >= {"a0", "unknown"}
+    assert "time" in sources(metric="neg_time")
+
+
+def test_the_model_of_a_plain_study_can_be_told() -> None:
+    space, grid = {"x": SPACE["x"]}, [{"x": -5.0}, {"x": 5.0}]
+    history = History()
+    for model, best in (("Ridge", 0), ("Lasso", 1)):
+        values = [float(place == best) for place in range(2)]
+        history.add_trials(model, grid, values, space=space, estimator=model)
+    for estimator, first in (("Ridge", -5.0), (Lasso(), 5.0), (Lasso, 5.0)):
+        sampler = MetaSampler(history, estimator=estimator, seed=0)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        assert study.ask(space).params["x"] == first
+    with pytest.raises(InvalidParameterError, match="estimator must be an estimator"):
+        MetaSampler(history, estimator=3)

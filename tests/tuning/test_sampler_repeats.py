@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
-from metaest.tuning import History, MetaSampler
+from metaest.tuning import History, MetaSampler, suggest
 from metaest.tuning._configurations import Configurations
 from metaest.tuning._observations import observe
 from metaest.tuning._planner import _absent
+from metaest.tuning._scaling import fit_into
 
 WIDE = FloatDistribution(1e-3, 1e3, log=True)
 
@@ -83,6 +84,36 @@ def test_a_parameter_that_trials_should_have_and_never_do_is_absent() -> None:
     assert absent(depends, {"C": 1.0}) == ["gamma", "tol"]
     assert absent(depends, {"C": 200.0}) == ["tol"]  # its gamma may be yet to come
     assert _absent(always, observe([], always, "maximize")) == []
+
+
+@pytest.mark.parametrize(
+    ("past", "new", "n"),
+    [
+        (IntDistribution(10, 100), IntDistribution(10, 100, step=10), 10),
+        (IntDistribution(10, 200, step=10), IntDistribution(10, 100, step=10), 10),
+        (IntDistribution(10, 50, step=10), IntDistribution(10, 80, step=10), 8),
+        (IntDistribution(1, 40), IntDistribution(5, 40, step=5), 8),
+        (FloatDistribution(0, 1), FloatDistribution(0, 1, step=0.1), 11),
+        (FloatDistribution(0, 3, step=0.5), FloatDistribution(0.25, 1, step=0.25), 4),
+    ],
+    ids=str,
+)
+def test_steps_hold_whatever_the_past_searches_had(past: Any, new: Any, n: int) -> None:
+    history = History()
+    middle = 0.55 * past.high
+    for seed in range(4):
+        other = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        params = [other.ask({"p": past}).params for _ in range(12)]
+        values = [-abs(own["p"] - middle) for own in params]
+        history.add_trials(f"task {seed}", params, values, space={"p": past})
+    study = start(history)
+    for _ in range(n):
+        trial = study.ask({"p": new})
+        study.tell(trial, -abs(trial.params["p"] - new.low))
+    assert distinct(study) == n
+    asked = suggest(history, n=3, space={"p": new})
+    found = [own.params["p"] for own in asked]
+    assert found == [fit_into(new, value) for value in found]
 
 
 @pytest.mark.parametrize("seed", range(5))

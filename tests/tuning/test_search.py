@@ -31,7 +31,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from metaest.exceptions import InvalidParameterError, SearchWarning
-from metaest.tuning import MetaSearchCV
+from metaest.tuning import History, MetaSearchCV
 
 X, Y = load_iris(return_X_y=True)
 C = {"C": FloatDistribution(1e-2, 1e2, log=True)}
@@ -339,6 +339,31 @@ def test_callbacks_see_trials_and_stop_the_search() -> None:
     assert search.n_trials_ == 2
     with pytest.raises(RuntimeError, match="inside an objective"):
         search.study_.stop()
+
+
+def test_an_error_of_a_callback_or_of_refit_loses_no_trial() -> None:
+    def callback(study: optuna.Study, trial: Any) -> None:
+        if trial.number == 2:
+            raise RuntimeError("disk is full")
+
+    history = History()
+    search = make_search(SVC(), C, callbacks=[callback], history=history)
+    with pytest.raises(RuntimeError, match="disk is full") as caught:
+        search.fit(X, Y)
+    assert "in search.study_; History.add_study(" in caught.value.__notes__[0]
+    history.add_study(search.study_, X=X, y=Y, task="rescued")
+    assert [len(record.trials) for record in history.tasks()] == [3]
+    with pytest.raises(IndexError):
+        make_search(SVC(), C, refit=lambda results: 99, history=history).fit(X, Y)
+    assert [len(record.trials) for record in history.tasks()] == [3, 4]
+
+
+def test_a_search_without_a_score_is_not_recorded(recwarn: pytest.WarningsRecorder) -> None:
+    history = History()
+    with pytest.raises(ValueError, match="All the 12 fits failed"):
+        make_search(Picky(low=2.0), UNIT, history=history).fit(X, Y)
+    assert len(history) == 0
+    assert not [w for w in recwarn if issubclass(w.category, SearchWarning)]
 
 
 def test_ctrl_c_keeps_what_is_finished() -> None:

@@ -8,19 +8,24 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, Ridge
 from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, SearchWarning
 from metaest.meta_features import fingerprint
-from metaest.tuning import History, MetaSearchCV, default_space
+from metaest.tuning import History, MetaSearchCV, _write, default_space
+from metaest.tuning._embedded import MODELS
+from metaest.tuning._record import ESTIMATOR_KEY, attributes
 from metaest.tuning._search_history import open_source
 from metaest.tuning._search_report import make_report
 
@@ -217,6 +222,25 @@ def test_a_resumed_search_keeps_its_name(file: str | None, tmp_path: Path) -> No
         assert [t.value for t in record.trials] == [t.value for t in search.study_.trials]
 
 
+def test_in_its_own_storage_a_study_keeps_its_name(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    options: dict[str, Any] = {"storage": history.storage, "study_name": "iris"}
+    with pytest.warns(SearchWarning, match="task='mine' is not used.*study_name='mine' instead"):
+        make_search(history, n_trials=1, task="mine", **options).fit(X, Y)
+    assert [record.task for record in history.tasks()] == ["iris"]
+
+
+def test_lists_that_optuna_cannot_store_are_no_numbers_to_later_searches() -> None:
+    history = History()
+    space = {"C": [0.001, 0.001, 0.01, 1000.0]}
+    options: dict[str, Any] = {"history": history, "cv": 3, "random_state": 0}
+    MetaSearchCV(SVC(), space, n_trials=4, **options).fit(X, Y)
+    assert set(history.to_frame()["params_C"]) == {"0.001", "0.001 (2)", "0.01", "1000.0"}
+    later = MetaSearchCV(SVC(), SPACE, n_trials=1, **options).fit(X, Y)
+    assert later.warm_start_report_.source == "embedded"
+    assert MetaSearchCV(SVC(), space, n_trials=1, **options).fit(X, Y).best_params_ == {"C": 1000}
+
+
 @pytest.mark.parametrize("same_storage", [True, False])
 def test_the_recorded_space_grows_with_the_search(same_storage: bool, tmp_path: Path) -> None:
     def space(trial: Any) -> dict[str, Any]:
@@ -290,3 +314,70 @@ def test_a_search_of_no_use_leaves_the_shipped_ones(
     history.add_trials("good", [{"C": 0.1}, {"C": 1.0}], [0.1, 0.2], space=SPACE)
     source = open_source(history, SVC(), "accuracy", SPACE, new)
     assert [record.task for record in source.records] == ["good"]
+
+
+class MySVC(SVC):
+    """May mean something else by a parameter."""
+
+
+def test_a_search_records_its_model() -> None:
+    history = History()
+    make_search(history).fit(X, Y)
+    scaled, prefixed = make_pipeline(StandardScaler(), SVC()), {"svc__C": SPACE["C"]}
+    both = {"svc": [SVC(), LogisticRegression()], "svc__C": SPACE["C"]}
+    options: dict[str, Any] = {"n_trials": 1, "cv": 3, "sampler": RandomSampler(seed=0)}
+    MetaSearchCV(scaled, prefixed, history=history, **options).fit(X, Y)
+    MetaSearchCV(scaled, both, history=history, **options).fit(X, Y)
+    MetaSearchCV(scaled, lambda _: {"svc": MySVC()}, history=history, **options).fit(X, Y)
+    assert [record.estimator for record in history.tasks()] == ["SVC", "SVC", None, None]
+
+
+def test_a_resumed_search_tells_its_older_record_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(tmp_path / "history.db")
+    options = {"storage": tmp_path / "study.db", "study_name": "iris"}
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            _write,
+            "attributes",
+            lambda record: {k: v for k, v in attributes(record).items() if k != ESTIMATOR_KEY},
+        )
+        make_search(history, **options).fit(X, Y)
+    assert [record.estimator for record in history.tasks()] == [None]
+    make_search(history, n_trials=4, **options).fit(X, Y)
+    assert [(r.estimator, len(r.trials)) for r in history.tasks()] == [("SVC", 4)]
+
+
+def test_searches_of_another_model_are_not_used() -> None:
+    study = optuna.create_study(direction="maximize")
+    history = History()
+    for model in ("Ridge", "Lasso", None):
+        history.add_trials(
+            str(model), [{"alpha": 0.1}], [1.0], space={"alpha": SPACE["C"]}, estimator=model
+        )
+    for estimator, expected in (
+        (Lasso(), ["Lasso", "None"]),
+        (Ridge(), ["Ridge", "None"]),
+        (ElasticNet(), ["None"]),
+    ):
+        source = open_source(history, estimator, "r2", {"alpha": SPACE["C"]}, study)
+        assert [record.task for record in source.records] == expected
+    chosen = Pipeline([("model", Ridge())])
+    space = {"model__alpha": SPACE["C"], "model": CategoricalDistribution(["Ridge", "Lasso"])}
+    history = History()
+    params = {"model__alpha": 1.0, "model": "Ridge"}
+    history.add_trials("either", [params], [1.0], space=space, estimator="SVR")
+    assert len(open_source(history, chosen, "r2", space, study).records) == 1  # of any model
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=lambda make: make.__name__)
+def test_every_shipped_model_has_its_searches(make: type) -> None:
+    study = optuna.create_study(direction="maximize")
+    own = History()
+    for estimator in (make(), make_pipeline(StandardScaler(), make())):
+        space = default_space(estimator)
+        for history in ("embedded", own):
+            source = open_source(history, estimator, "accuracy", space, study)
+            assert source.name == "embedded"
+            assert len(source.records) > 10

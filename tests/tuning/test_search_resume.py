@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 from sklearn.svm import SVC
 
 from metaest.exceptions import HistoryError, InvalidParameterError, SearchWarning
-from metaest.tuning import MetaSearchCV
+from metaest.tuning import MetaSearchCV, _search_values
 from metaest.tuning._search_identity import IDENTITY_KEY, describe_search
 from metaest.tuning._storage import open_storage
 
@@ -270,7 +271,7 @@ def test_a_study_of_an_older_version_goes_on(tmp_path: Path) -> None:
     make_search(storage, n_trials=2).fit(X, Y)
     study = optuna.load_study(study_name="iris", storage=storage)
     whole = study.user_attrs[IDENTITY_KEY]
-    new = {"refit metric", "scoring code", "folds"}
+    new = {"refit metric", "scoring code", "estimator code", "folds"}
     study.set_user_attr(IDENTITY_KEY, {k: v for k, v in whole.items() if k not in new})
     assert make_search(storage, n_trials=3).fit(X, Y).n_trials_ == 3
     again = optuna.load_study(study_name="iris", storage=storage)
@@ -304,6 +305,112 @@ def test_another_estimator_is_refused_whatever_differs(
         make_search(tmp_path / "study.db", other, **options).fit(X, Y)
 
 
+def looking_up(table: dict[str, float]) -> Any:
+    return lambda trial: {"C": table[trial.suggest_categorical("size", ["weak", "strong"])]}
+
+
+def drawn(low: float, high: float, **others: Any) -> Any:
+    return lambda trial: {"C": trial.suggest_float("C", low, high), **others}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (
+            looking_up({"weak": 0.1, "strong": 1.0}),
+            looking_up({"weak": 1.0, "strong": 0.1}),
+            "'C' was (0.1, and would be 1.0|1.0, and would be 0.1)",
+        ),
+        (
+            drawn(0.1, 1.0, kernel="linear"),
+            drawn(0.1, 1.0, kernel="rbf"),
+            "'kernel' was 'linear', and would be 'rbf'",
+        ),
+        (drawn(0.1, 1.0), drawn(0.1, 1.0, kernel="rbf"), "'kernel' was not set"),
+        (drawn(0.1, 1.0), drawn(0.1, 2.0), "'C' was drawn from Float.*high=1.0.*high=2.0"),
+        (
+            drawn(0.1, 1.0, kernel=lambda a, b: a @ b.T),
+            drawn(0.1, 1.0, kernel=lambda a, b: 2 * a @ b.T),
+            "'kernel' was .*<lambda> ",
+        ),
+    ],
+    ids=["table", "constant", "more", "range", "lambda"],
+)
+def test_another_callable_is_refused_before_anything_is_fitted(
+    one: Any, other: Any, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.db"
+    make_search(path, space=one, n_trials=2).fit(X, Y)
+    search = make_search(path, space=other, n_trials=3)
+    with pytest.raises(InvalidParameterError, match=f"(?s)stored trial 0 any more .{message}"):
+        search.fit(X, Y)
+    assert len(search.study_.trials) == 2
+    assert make_search(path, space=one, n_trials=3).fit(X, Y).n_trials_ == 3
+
+
+def keep(rows: Any) -> Any:
+    return rows
+
+
+def zero(rows: Any) -> Any:
+    return rows * 0
+
+
+def transformed(function: Any) -> Any:
+    return make_pipeline(FunctionTransformer(function), SVC())
+
+
+FUNCTION = "functiontransformer__func"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ({"space": {FUNCTION: [keep, zero]}}, {"space": {FUNCTION: [zero, keep]}}, "space.*zero"),
+        (
+            {"space": {FUNCTION: [keep, lambda x: x * 0]}},
+            {"space": {FUNCTION: [keep, lambda x: x * 2]}},
+            "space.*<lambda>",
+        ),
+        (
+            {"estimator": transformed(lambda x: x)},
+            {"estimator": transformed(lambda x: x * 0)},
+            "estimator code.*func",
+        ),
+        (
+            {"estimator": transformed(partial(lambda x, k: x * k, k=1))},
+            {"estimator": transformed(partial(lambda x, k: x * k, k=0))},
+            "estimator code.*func",
+        ),
+    ],
+    ids=["list", "lambda in a list", "lambda", "partial"],
+)
+def test_other_functions_are_refused(
+    one: dict[str, Any], other: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {"estimator": transformed(None), "space": {"svc__C": [0.1, 1.0]}}
+    for _ in range(2):
+        make_search(tmp_path / "study.db", n_trials=1, **{**common, **one}).fit(X, Y)
+    with pytest.raises(HistoryError, match=f"(?s)with another {message}"):
+        make_search(tmp_path / "study.db", n_trials=2, **{**common, **other}).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "space", [{"svc__C": [0.1, 0.1, 1.0]}, {FUNCTION: [keep, zero]}], ids=["twice", "functions"]
+)
+def test_a_study_of_an_older_version_keeps_its_places(
+    space: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, model = tmp_path / "study.db", transformed(None)
+    with monkeypatch.context() as patch:
+        patch.setattr(_search_values, "_labels", lambda values: list(range(len(values))))
+        old = make_search(path, model, space=space, n_trials=2).fit(X, Y)
+    new = make_search(path, model, space=space, n_trials=4).fit(X, Y)
+    assert new.cv_results_["params"][:2] == old.cv_results_["params"]
+    for trial, params in zip(new.study_.trials, new.cv_results_["params"], strict=True):
+        assert {name: space[name][place] for name, place in trial.params.items()} == params
+
+
 def test_parameters_that_say_nothing_of_the_search() -> None:
     def describe(estimator: Any) -> Any:
         options: dict[str, Any] = {"cv": 3, "splits": [], "scoring": None, "params": {}}
@@ -335,6 +442,27 @@ def test_trials_that_were_queued_are_run(tmp_path: Path) -> None:
     search = make_search(storage).fit(X, Y)
     assert search.cv_results_["params"][0] == {"C": 3.0, "kernel": "rbf"}
     assert search.n_trials_ == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"class_weight": "twice"}, "class_weight='twice', but expected a choice of '{0: 1.0}', "),
+        ({"C": "much"}, "C='much', but expected a number from 0.01 to 100. Enqueue one of these"),
+    ],
+)
+def test_what_was_queued_and_cannot_be_run_is_a_clear_error(
+    value: Any, message: str, tmp_path: Path
+) -> None:
+    space = {"C": SPACE["C"], "class_weight": [{0: 1.0}, {0: 2.0}]}
+    storage = open_storage(tmp_path / "study.db")
+    study = optuna.create_study(storage=storage, study_name="iris", direction="maximize")
+    study.enqueue_trial(value)
+    with pytest.raises(
+        InvalidParameterError, match=re.escape(f"trial 0 was enqueued with {message}")
+    ):
+        make_search(storage, space=space).fit(X, Y)
+    assert make_search(storage, space=space, n_trials=2).fit(X, Y).n_trials_ == 2
 
 
 def test_without_a_name_every_fit_is_a_new_study(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """MetaSearchCV: spaces that prune, and spaces that come to an end."""
 
+import copy
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,13 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from metaest.exceptions import InvalidParameterError, SearchWarning
 from metaest.tuning import History, MetaSearchCV
 from metaest.tuning._search_space import SearchSpace
+from metaest.tuning._search_values import choices_of
 
 X, Y = load_iris(return_X_y=True)
 TWO = {"kernel": ["linear", "rbf"]}
@@ -174,6 +179,80 @@ def test_the_users_sampler_may_repeat() -> None:
 )
 def test_the_size_of_a_space(space: Any, size: int | None) -> None:
     assert SearchSpace(space, ["kernel", "C"]).n_configurations == size
+
+
+def keep(rows: Any) -> Any:
+    return rows
+
+
+def zero(rows: Any) -> Any:
+    return rows * 0
+
+
+class Thing:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Alike(Thing):
+    def __repr__(self) -> str:
+        return "Alike()"
+
+
+@pytest.mark.parametrize(
+    ("values", "pattern"),
+    [
+        ([0.1, 0.1, 1.0, 0.1], r"0.1, 0.1 \(2\), 1.0, 0.1 \(3\)"),
+        ([1, True], "1, True"),
+        ([(5,), (5, 5)], r"\(5,\), \(5, 5\)"),
+        ([keep, zero], r"\S+\.keep, \S+\.zero"),
+        ([lambda x: x, lambda x: x * 0], r"\S+<lambda> \w{12}, \S+<lambda> \w{12}"),
+        ([partial(keep), partial(zero)], r"functools.partial \w+, functools.partial \w+"),
+        ([Thing(1), Thing(2)], r"\S+\.Thing \w+, \S+\.Thing \w+"),
+        ([Alike(1), Alike(2)], r"\S+\.Alike \w+, \S+\.Alike \w+"),
+        (
+            [FunctionTransformer(lambda x: x), FunctionTransformer(lambda x: x * 0)],
+            r"\S+FunctionTransformer \w{12}, \S+FunctionTransformer \w{12}",
+        ),
+    ],
+    ids=["twice", "equal", "tuples", "names", "lambdas", "partials", "objects", "repr", "within"],
+)
+def test_what_optuna_cannot_store_has_labels_that_say_what_it_is(
+    values: list[Any], pattern: str
+) -> None:
+    labels, real = choices_of("name", values)
+    assert re.fullmatch(pattern, ", ".join(labels.choices)), labels.choices
+    assert real is not None
+    assert all(one is other for one, other in zip(real, values, strict=True))
+    again, _ = choices_of("name", [copy.deepcopy(value) for value in values])
+    assert again == labels
+    if "(2)" not in labels.choices[1]:
+        turned, _ = choices_of("name", values[::-1])
+        assert turned.choices == labels.choices[::-1]
+
+
+def test_parameters_of_chance_or_of_an_older_version_are_not_compared() -> None:
+    chance = iter(range(10))
+
+    def space(trial: Any) -> dict[str, Any]:
+        C = trial.suggest_float("C", 0.0, 5.0)
+        return {"C": C, "gamma": next(chance), "random_state": len(seen)}
+
+    seen: list[int] = []
+    study = optuna.create_study()
+    study.enqueue_trial({"C": 3})  # read back as 3.0
+    checked = SearchSpace(space, ["C", "gamma", "random_state"])
+    _, params = checked.ask(study)
+    assert params == {"C": 3, "gamma": 0, "random_state": 0}
+    stored = copy.deepcopy(study.trials[0])
+    stored.params = {"C": 3.0}
+    seen.append(1)
+    assert checked.params_of(stored)["random_state"] == 1
+    other = SearchSpace(lambda trial: {"C": -trial.suggest_float("C", 0.0, 5.0)}, ["C"])
+    with pytest.raises(InvalidParameterError, match=r"'C' was 3.0, and would be -3.0"):
+        other.params_of(stored)
+    stored.user_attrs = {}
+    assert other.params_of(stored) == {"C": -3.0}
 
 
 def test_what_is_enqueued_outside_of_a_space_is_none_of_its_configurations() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.pruners import HyperbandPruner
@@ -14,9 +15,9 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 
-from metaest.tuning import History, MetaSampler, MetaSearchCV
+from metaest.tuning import History, MetaSampler, MetaSearchCV, default_space, embedded_history
 
 X, Y = load_iris(return_X_y=True)
 SPACE = {"C": FloatDistribution(1e-2, 1e2, log=True)}
@@ -73,6 +74,34 @@ def test_the_users_own_history_is_used() -> None:
     assert len(history) == 2
 
 
+def test_the_report_counts_the_searches_that_fit_the_space() -> None:
+    history = History()
+    for number in range(3):
+        space = {"depth": FloatDistribution(0, 1)}
+        history.add_trials(f"of {number}", [{"depth": 0.1}, {"depth": 0.2}], [1, 0], space=space)
+
+    def fit(space: Any) -> Any:
+        search = MetaSearchCV(LinearSVC(), space, history=history, n_trials=1, cv=3, record=False)
+        return search.fit(X, Y).warm_start_report_
+
+    cold = fit(lambda trial: {"tol": trial.suggest_float("tol", 1e-4, 1e-2)})
+    assert (cold.source, cold.n_source_tasks, cold.n_unused_tasks) == (None, 0, 3)
+    assert "cold search, none of 3 past searches fits the space" in repr(cold)
+    history.add_trials("good", [{"C": 0.1}, {"C": 1.0}], [0.1, 0.2], space=SPACE)
+    warm = fit(SPACE)
+    assert (warm.n_source_tasks, warm.n_source_trials, warm.n_unused_tasks) == (1, 2, 3)
+    assert "1 past search with 2 trials, from in memory" in repr(warm)
+
+
+def test_the_report_of_a_search_that_was_finished_before(tmp_path: Path) -> None:
+    history = History()
+    history.add_trials("good", [{"C": 0.1}, {"C": 1.0}], [0.1, 0.2], space=SPACE)
+    options: dict[str, Any] = {"storage": tmp_path / "study.db", "study_name": "s", "cv": 3}
+    for _ in range(2):
+        search = MetaSearchCV(SVC(), SPACE, history=history, n_trials=1, **options).fit(X, Y)
+        assert search.warm_start_report_.n_source_tasks == 1
+
+
 @pytest.mark.parametrize("rows", [csr_matrix(X), X.tolist()], ids=["sparse", "lists"])
 def test_data_of_other_kinds(rows: Any) -> None:
     search = MetaSearchCV(SVC(), SPACE, n_trials=3, cv=3, random_state=0).fit(rows, Y)
@@ -115,3 +144,51 @@ def test_the_report_knows_the_history_of_a_given_sampler() -> None:
         search = MetaSearchCV(SVC(), SPACE, sampler=sampler, **options).fit(X, Y)
         assert search.warm_start_report_.source == source
         assert head in repr(search.warm_start_report_)
+
+
+class MySVC(SVC):
+    """A subclass of a model that there are shipped searches of."""
+
+
+def first_of(sampler: Any, estimator: Any = None, **options: Any) -> tuple[str, Any]:
+    """Return where the first trial is from, and what it is."""
+    estimator = SVC() if estimator is None else estimator
+    options = {"history": None, "n_trials": 1, "cv": 3, **options}
+    search = MetaSearchCV(estimator, SPACE, sampler=sampler, **options).fit(X, Y)
+    (trial,) = search.study_.trials
+    return trial.user_attrs["metaest:origin"], trial.params["C"]
+
+
+def test_a_given_sampler_learns_from_the_same_metric_and_model_only() -> None:
+    history, grid = History(), [{"C": c} for c in (0.01, 1.0, 100.0)]
+    for number in range(3):
+        for best, known in (
+            (0, {"metric": "neg_time", "estimator": "SVC"}),
+            (2, {"metric": "f1_macro", "estimator": "LinearSVC"}),
+        ):
+            values = [1.0 if place == best else 0.1 * place for place in range(3)]
+            history.add_trials(f"{best} {number}", grid, values, space=SPACE, **known)
+    sampler = MetaSampler(history, seed=0)
+    assert first_of(sampler)[0] == "random"
+    assert first_of(sampler, scoring="f1_macro")[0] == "random"
+    # What the user says holds, and the user's sampler stays as it was.
+    assert first_of(MetaSampler(history, metric="neg_time", seed=0)) == (
+        "portfolio",
+        pytest.approx(0.01),
+    )
+    given = MetaSampler(history, metric="f1_macro", estimator="LinearSVC", seed=0)
+    assert first_of(given) == ("portfolio", pytest.approx(100.0))
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.ask(SPACE)
+    assert study.trials[0].user_attrs["metaest:origin"] == "portfolio"
+    history.add_trials("mine", grid, [0.1, 0.9, 0.5], space=SPACE, metric="accuracy")
+    assert first_of(MetaSampler(history, seed=0)) == ("portfolio", pytest.approx(1.0))
+
+
+def test_shipped_searches_serve_subclasses_where_they_are_given() -> None:
+    sampler = MetaSampler(embedded_history(SVC()), seed=0)
+    for estimator in (SVC(), MySVC()):
+        search = MetaSearchCV(
+            estimator, default_space(SVC()), sampler=sampler, history=None, n_trials=1, cv=3
+        )
+        assert search.fit(X, Y).warm_start_report_.origins == {"portfolio": 1}

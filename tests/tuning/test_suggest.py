@@ -11,6 +11,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sklearn.datasets import load_diabetes, load_wine, make_classification
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import Lasso, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -234,6 +235,43 @@ def test_the_estimator_leaves_out_searches_of_others() -> None:
     assert [(s.estimator, s.params) for s in found] == [("SVC", {"C": 0.5})]
     with pytest.raises(HistoryError, match="parameters that KNeighborsClassifier does not have"):
         suggest(history, estimator=KNeighborsClassifier())
+
+
+def test_searches_of_another_model_are_left_out_and_named() -> None:
+    history, space = History(), {"alpha": FloatDistribution(0, 9)}
+    grid = [{"alpha": 1.0}, {"alpha": 5.0}]
+    for number in range(3):
+        history.add_trials(
+            f"ridge {number}", grid, [0, 1], space=space, estimator=Ridge(), metric="r2"
+        )
+    with pytest.raises(HistoryError, match=r"used for Lasso .*: 3 with another estimator\. Change"):
+        suggest(history, estimator=Lasso())
+    for estimator in (None, Ridge()):
+        first = suggest(history, estimator=estimator)[0]
+        assert (first.estimator, first.params, first.metric) == ("Ridge", {"alpha": 5.0}, "r2")
+        assert "not recorded" not in str(first)
+        assert first.reasons[1].endswith("over 3 past data sets")
+    history.add_trials("lasso", grid, [1, 0], space=space, estimator=Lasso(), metric="mse")
+    own = suggest(history, estimator=Lasso())[0]
+    assert (own.estimator, own.params, own.metric) == ("Lasso", {"alpha": 1.0}, "mse")
+
+
+def test_the_model_is_not_made_up() -> None:
+    history, space = History(), {"alpha": FloatDistribution(0, 9)}
+    grid = [{"alpha": 1.0}, {"alpha": 5.0}]
+    history.add_trials("old", grid, [0, 1], space=space)
+    unknown = suggest(history)[0]
+    assert unknown.estimator is None
+    assert "recorded" not in str(unknown)
+    for_ridge = suggest(history, estimator=Ridge())[0]
+    assert for_ridge.estimator == "Ridge"
+    assert for_ridge.reasons[0] == "best of 2 trials on old, whose model is not recorded"
+    history.add_trials("new", grid, [0, 1], space=space, estimator="Lasso")
+    history.add_trials("newer", grid, [0, 1], space=space, estimator="Ridge")
+    mixed = "over 3 past data sets (of Lasso and Ridge and unknown models)"
+    assert mixed in suggest(history)[0].reasons[1]
+    with pytest.raises(InvalidParameterError, match="got the text 'Ridge'"):
+        suggest(history, estimator="Ridge")
 
 
 def test_a_path_and_a_list_of_records(tmp_path: Path) -> None:
