@@ -111,7 +111,7 @@ def parse(raw: np.ndarray) -> Column:
     if all(_is_number(value) for value in uniques):
         floats = [float(value) for value in uniques]
         return Column("numeric", np.array([*floats, np.nan])[codes])
-    if all(isinstance(value, _MOMENTS) for value in uniques):
+    if any(all(isinstance(value, kind) for value in uniques) for kind in _MOMENTS):
         floats = [_seconds(value) for value in uniques]
         return Column("numeric", np.array([*floats, np.nan])[codes], dates=True)
     return Column("categorical", codes, [as_text(value) for value in uniques])

@@ -204,7 +204,7 @@ def state_to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def state_to(
-    state: Mapping[str, Tensor], device: torch.device, least: torch.dtype = torch.bfloat16
+    state: Mapping[str, Tensor], device: torch.device, least: torch.dtype
 ) -> dict[str, Tensor]:
     """Move every tensor of a state to `device`, in at least the precision `least`."""
     return {

@@ -278,17 +278,17 @@ def _collect_scores(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the scores by estimator and metric; failed episodes get `error_score`."""
     scores = {}
-    found = {n: next((list(r.scores) for r in own if r.scores), None) for n, own in results.items()}
-    usual = next((metrics for metrics in found.values() if metrics is not None), None)
+    found = {n: [list(r.scores) for r in own if r.scores is not None] for n, own in results.items()}
+    usual = next((metrics for own in found.values() for metrics in own), None)
     for name, own in results.items():
         failed = [number for number, result in enumerate(own) if result.scores is None]
-        metrics = found[name] or usual
+        metrics = found[name][0] if found[name] else usual
         if failed:
             message = (
                 f"{len(failed)} of {len(own)} episodes of {name!r} failed. The error in episode "
                 f"{failed[0]}:\n{own[failed[0]].error}"
             )
-            if metrics is None or (found[name] is None and error_score == "raise"):
+            if metrics is None or (not found[name] and error_score == "raise"):
                 raise EpisodeError(message)
             warnings.warn(f"{message}They score {error_score}.", FitFailedWarning, stacklevel=3)
         assert metrics is not None

@@ -33,13 +33,17 @@ def check_descriptions(descriptions: Any, classes: np.ndarray, label: str) -> np
     TaskError
         If a class has none, or they are not numeric, finite vectors of one length.
     """
+    is_frame = descriptions is not by_index(descriptions, label)
     descriptions = vectors = by_index(descriptions, label)
     if isinstance(descriptions, Mapping):
         missing = [c for c in classes.tolist() if c not in descriptions]
         if missing:
+            remedy = "Add a vector for each, or drop the rows of these classes."
+            if is_frame:
+                remedy += " The labels are the frame's index (set_index)."
             raise TaskError(
                 f"class_descriptions of {label} lack {len(missing)} of its classes: "
-                f"{missing[:5]}. Add a vector for each, or drop the rows of these classes."
+                f"{missing[:5]}. {remedy}"
             )
         vectors = [np.asarray(descriptions[c]) for c in classes.tolist()]
         shapes = sorted({v.shape for v in vectors})
