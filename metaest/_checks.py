@@ -150,6 +150,16 @@ def _as_given(values: Any) -> Any:
     return values
 
 
+def plain_labels(y: Any) -> Any:
+    """Return labels that came as objects by their own type, if they share one; else as they are."""
+    values = np.asarray(y)
+    if values.dtype != object or values.ndim != 1:
+        return y
+    simple = (bool, int, float, np.generic)
+    kinds = {np.dtype(type(v)).kind if isinstance(v, simple) else "O" for v in values}
+    return np.array(values.tolist()) if kinds in ({"b"}, {"i"}, {"u"}, {"f"}) else y
+
+
 def check_no_missing(values: np.ndarray, label: str) -> np.ndarray:
     """Check labels, groups or targets for missing values and for types that do not sort."""
     if values.dtype != object:

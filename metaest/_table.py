@@ -16,8 +16,9 @@ import scipy.sparse as sp
 from metaest.exceptions import TaskError
 
 ColumnKind = Literal["numeric", "categorical"]
+Moments = Literal["dates", "spans of time"]
 _EPOCH = datetime.datetime(1970, 1, 1)  # in UTC, as is all that has a time zone
-_MOMENTS = (datetime.date, datetime.timedelta)
+_MOMENTS: dict[type, Moments] = {datetime.date: "dates", datetime.timedelta: "spans of time"}
 _NAN_BITS = np.uint64(0x7FF8000000000000)
 
 
@@ -27,7 +28,7 @@ class Column(NamedTuple):
     kind: ColumnKind
     values: np.ndarray  # (n_rows,) float64 or int64
     levels: Sequence[str] = ()
-    dates: bool = False  # the numbers are seconds, of dates or spans of time
+    dates: Moments | Literal[False] = False  # whether the numbers are seconds, and what of
 
 
 class Table:
@@ -102,18 +103,21 @@ def parse(raw: np.ndarray) -> Column:
     if raw.dtype.kind in "iuf":
         return Column("numeric", raw.astype(np.float64))
     if raw.dtype.kind in "mM":
-        unit = "datetime64[us]" if raw.dtype.kind == "M" else "timedelta64[us]"
+        is_date = raw.dtype.kind == "M"
+        unit = "datetime64[us]" if is_date else "timedelta64[us]"
         seconds = raw.astype(unit).astype(np.int64) / 1e6
-        return Column("numeric", np.where(np.isnat(raw), np.nan, seconds), dates=True)
+        values = np.where(np.isnat(raw), np.nan, seconds)
+        return Column("numeric", values, dates="dates" if is_date else "spans of time")
     if raw.dtype.kind == "c":
         return Column("numeric", np.abs(raw).astype(np.float64))
     codes, uniques = _factorize(raw.tolist())
     if all(_is_number(value) for value in uniques):
         floats = [float(value) for value in uniques]
         return Column("numeric", np.array([*floats, np.nan])[codes])
-    if any(all(isinstance(value, kind) for value in uniques) for kind in _MOMENTS):
-        floats = [_seconds(value) for value in uniques]
-        return Column("numeric", np.array([*floats, np.nan])[codes], dates=True)
+    for kind, moments in _MOMENTS.items():
+        if all(isinstance(value, kind) for value in uniques):
+            floats = [_seconds(value) for value in uniques]
+            return Column("numeric", np.array([*floats, np.nan])[codes], dates=moments)
     return Column("categorical", codes, [as_text(value) for value in uniques])
 
 

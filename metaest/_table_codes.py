@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
 from metaest._checks import check_rows
-from metaest._table import Column, Table, as_text, is_missing, parse
+from metaest._table import Column, Moments, Table, as_text, is_missing, parse
 from metaest._warn import warn
 from metaest.exceptions import TaskError
 
 #: What truth values are called where others write numbers, and the other way round.
 _TRUTH = ({"True": "1", "False": "0"}, {"1": "True", "0": "False"})
 
-#: The remedy where a column changed its type.
-_ALIKE = "Give it the same type in both, or missing values where there is no number."
+#: Whether a column holds dates or spans of time; True: one of them, in files of older versions.
+_Held = Moments | bool
+
+#: The remedies where a column of numbers, dates or spans of time changed its type.
+_REMEDIES: dict[str, str] = {
+    "numbers": "Give it the same type in both, or missing values where there is no number.",
+    "dates": "Make dates of them, with pd.to_datetime.",
+    "spans of time": "Make spans of time of them, with pd.to_timedelta.",
+}
 
 #: Text with more different values than this may be numbers that were read as text,
 _MANY = 10
@@ -50,12 +57,12 @@ class TableCodes(NamedTuple):
     levels : tuple
         Of each column: its categories in order, or None where it holds numbers. A column of gaps
         only has no categories; whatever it holds later is missing, too.
-    dates : tuple of bool, or None
-        Of each column: whether its numbers are dates. None: not known.
+    dates : tuple of {False, True, "dates", "spans of time"}, or None
+        Of each column: whether its numbers are dates or spans of time. None: not known.
     """
 
     levels: tuple[tuple[str, ...] | None, ...]
-    dates: tuple[bool, ...] | None = None
+    dates: tuple[_Held, ...] | None = None
 
     @classmethod
     def learn(cls, X: Any, label: str = "the support set") -> Self:
@@ -74,7 +81,7 @@ class TableCodes(NamedTuple):
 
     @classmethod
     def of(
-        cls, categories: Sequence[np.ndarray | None], dates: Sequence[bool] | None = None
+        cls, categories: Sequence[np.ndarray | None], dates: Sequence[_Held] | None = None
     ) -> Self:
         """Return the codes that have these :attr:`categories` and :attr:`dates`."""
         levels = tuple(None if c is None else tuple(c.tolist()) for c in categories)
@@ -95,7 +102,8 @@ class TableCodes(NamedTuple):
         Raises
         ------
         TaskError
-            If a column of numbers has a value that is none, or dates, or one of dates numbers.
+            If a column of numbers has a value that is none, or one of numbers, dates or spans of
+            time has another of these.
 
         Warns
         -----
@@ -109,7 +117,7 @@ class TableCodes(NamedTuple):
             if levels is not None:
                 encoded[:, i] = _codes(raw, name, levels)
                 continue
-            column = _numbers(raw, name)
+            column = _numbers(raw, name, self.dates[i] if self.dates else False)
             encoded[:, i] = column.values
             if self.dates is not None and not np.isnan(column.values).all():
                 _check_dates(column, name, self.dates[i])
@@ -180,14 +188,17 @@ def _codes(raw: np.ndarray, name: Any, levels: tuple[str, ...]) -> np.ndarray:
     return np.array(found)
 
 
-def _check_dates(column: Column, name: Any, wanted: bool) -> None:
-    if column.dates != wanted:
-        then, now = ("dates", "numbers") if wanted else ("numbers", "dates")
-        remedy = "Make dates of them, with pd.to_datetime." if wanted else _ALIKE
-        raise TaskError(f"column {name!r} held {then} in fit and has {now} now. {remedy}")
+def _check_dates(column: Column, name: Any, held: _Held) -> None:
+    if column.dates != held and not (held is True and column.dates):
+        _refuse(name, held, column.dates or "numbers")
 
 
-def _numbers(raw: np.ndarray, name: Any) -> Column:
+def _refuse(name: Any, held: _Held, has: str) -> NoReturn:
+    then = "dates" if held is True else held or "numbers"
+    raise TaskError(f"column {name!r} held {then} in fit and has {has} now. {_REMEDIES[then]}")
+
+
+def _numbers(raw: np.ndarray, name: Any, held: _Held) -> Column:
     column = parse(raw)
     if column.kind == "numeric":
         return column
@@ -196,7 +207,7 @@ def _numbers(raw: np.ndarray, name: Any) -> Column:
     if (numbers := parse(values)).kind == "numeric":
         return numbers
     text = next((level for level in column.levels if not _is_finite(level)), column.levels[0])
-    raise TaskError(f"column {name!r} held numbers in fit and has {text!r} now. {_ALIKE}")
+    _refuse(name, held, repr(text))
 
 
 def read_table(X: Any, label: str) -> tuple[np.ndarray, list[np.ndarray | None] | None]:

@@ -145,6 +145,39 @@ _THREADS = _OneThread()
 _PRECISION = _ProcessWide(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
 
 
+def _attention_kernels() -> tuple[bool, ...]:
+    return (
+        torch.backends.mha.get_fastpath_enabled(),
+        torch.backends.cuda.flash_sdp_enabled(),  # these three of CPUs too
+        torch.backends.cuda.mem_efficient_sdp_enabled(),
+        torch.backends.cuda.math_sdp_enabled(),
+        torch.backends.cuda.cudnn_sdp_enabled(),
+    )
+
+
+def _allow_attention_kernels(allowed: tuple[bool, ...]) -> None:
+    fastpath, flash, memory_efficient, plain, cudnn = allowed
+    torch.backends.mha.set_fastpath_enabled(fastpath)
+    torch.backends.cuda.enable_flash_sdp(flash)
+    torch.backends.cuda.enable_mem_efficient_sdp(memory_efficient)
+    torch.backends.cuda.enable_math_sdp(plain)
+    torch.backends.cuda.enable_cudnn_sdp(cudnn)
+
+
+_ATTENTION = _ProcessWide(
+    _attention_kernels, _allow_attention_kernels, (False, False, False, True, False)
+)
+
+
+def plain_attention() -> AbstractContextManager[None]:
+    """Let torch's attention be matrix products.
+
+    Its other kernels have no second derivative, and that for inference none at all, which torch
+    takes inside ``vmap``, where no tensor seems to need a gradient.
+    """
+    return _ATTENTION.block()
+
+
 def one_intra_op_thread() -> AbstractContextManager[None]:
     """Let torch use one thread inside an operation.
 

@@ -192,7 +192,8 @@ def _run_suggest(options: argparse.Namespace) -> int:
         direction=options.direction,
     )
     if table.n_left_out:
-        print(f"metaest: left out {table.n_left_out} rows without a target", file=sys.stderr)
+        left_out = count(table.n_left_out, "row")
+        print(f"metaest: left out {left_out} without a target", file=sys.stderr)
     if options.json:
         print(json.dumps([suggestion.to_dict() for suggestion in found], indent=2))
         return 0

@@ -408,6 +408,22 @@ def test_suggest_takes_decimal_commas(tmp_path: Path, capsys: pytest.CaptureFixt
     assert ": 20 rows, 1 column and 'y'" in capsys.readouterr().out
 
 
+def test_points_part_thousands_where_decimals_have_commas(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a;b;c;y\n1.234;1.234;1.2.2020;u\n-1.234.567,5;1.5;3.2.2020;v\n12,5;0,5;;u\n")
+    X = read_table(str(path), "y", separator=";", decimal=",").X
+    assert X["a"].tolist() == [1234, -1234567.5, 12.5]
+    assert X["b"].tolist() == [1.234, 1.5, 0.5]  # not all are thousands: decimals after all
+    assert X["c"].tolist()[:2] == ["1.2.2020", "3.2.2020"]
+
+
+def test_one_row_without_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,y\n" + "1,u\n2,v\n" * 10 + "3,\n")
+    assert main(["suggest", str(path), "--target=y", "--estimator=svc", "--n=1"]) == 0
+    assert capsys.readouterr().err == "metaest: left out 1 row without a target\n"
+
+
 def test_suggest_without_pandas_says_what_to_install(
     wine: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,10 @@
 """Distillation: a student learns from a meta-trained teacher's predictions."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import log_softmax
@@ -166,12 +168,59 @@ def test_checkpoints_know_their_teacher() -> None:
     assert other.fingerprint() != one.fingerprint()
 
 
+@pytest.mark.parametrize(
+    "statistics",
+    [{"target_mean": 1.0}, {"target_scale": 8.0}, {"feature_names": np.array(["a", "b", "c"])}],
+    ids=lambda statistics: next(iter(statistics)),
+)
+def test_checkpoints_know_what_their_teacher_reads_and_tells(statistics: dict) -> None:
+    one, other = (
+        Distillation(seeded_teacher(RidgeHead(), "regression", **own)) for own in ({}, statistics)
+    )
+    assert one.fingerprint() != other.fingerprint()
+
+
+def named_pool(columns: str) -> TaskSet:
+    X = pd.DataFrame(make_pool(0, 5)[0].X[:, :3], columns=list("abc"))
+    return TaskSet.from_pool(X[list(columns)], make_pool(0, 5)[0].y)
+
+
+def test_a_teacher_finds_its_columns_by_name() -> None:
+    state = seeded_teacher(ProtoNet(), feature_names=np.array(list("abc"), dtype=object))
+    shape = {"n_ways": 3, "n_shots": 2, "n_queries": 3}
+    samplers = [EpisodeSampler(named_pool(order), **shape) for order in ("abc", "cab")]
+    heard = []
+
+    class Listener(Distillation):
+        def _ask(self, batch, *args):
+            heard.append(super()._ask(batch, *args))
+            return heard[-1]
+
+    for own in samplers:
+        student, spec = ProtoNet(), NetSpec((3,), "classification", 5)
+        names = own.tasks.feature_names
+        loss = Listener(state).wrap(student, spec, 0.0, 1.0, names)
+        loss(student.build(spec, np.random.default_rng(0)), own.batch(range(4)))
+    assert torch.equal(*heard)
+    short = SETTINGS | {"n_episodes": 8}
+    for pool in (named_pool("cab"), TaskSet([named_pool("cab")[0], named_pool("bca")[0]])):
+        for student in (ProtoNet(), InContextTransformer()):
+            assert meta_train(student, pool, distill=state, **short).source == "fit_meta"
+    renamed = named_pool("abc")
+    renamed[0].feature_names = np.array(["a", "b", "x"], dtype=object)
+    with pytest.raises(InvalidParameterError, match=r"new: \['x'\], missing: \['c'\]\). Rename"):
+        meta_train(ProtoNet(), renamed, distill=state, **short)
+
+
 def test_bad_teachers() -> None:
     state = teacher()
     with pytest.raises(InvalidParameterError, match=r"must be a meta-trained estimator.*got 3"):
         meta_train(ProtoNet(), make_pool(0, 5), distill=3, **SETTINGS)
     with pytest.raises(InvalidParameterError, match="Call fit_meta of the teacher first"):
         Distillation(seeded_state(ProtoNet(), state.spec, 0))
+    pretrained = replace(seeded_state(ProtoNet(), state.spec, 0), source="pretrained")
+    with pytest.raises(InvalidParameterError, match=r"auto' keeps .* Name the teacher's learner"):
+        Distillation(pretrained)
     with pytest.raises(InvalidParameterError, match=r"weight must be in \[0, 1\].*weight=2"):
         Distillation(state, weight=2)
     with pytest.raises(InvalidParameterError, match="temperature=0"):

@@ -286,6 +286,8 @@ def test_parts_are_padded_to_their_own_longest_task() -> None:
     for b, part in enumerate(batch.chunks(1)):
         assert part.support_mask.all()
         assert part.query_mask.all()
+        assert part.class_mask.all()
+        assert torch.equal(part.class_ids[0], batch.class_ids[b][batch.class_mask[b]])
         assert torch.equal(part.support_x[0], batch.support_x[b][batch.support_mask[b]])
         assert torch.equal(part.query_y[0], batch.query_y[b][batch.query_mask[b]])
     for part in batch.chunks(3):
@@ -359,8 +361,8 @@ def test_descriptions_are_those_of_the_drawn_classes() -> None:
     )
     assert (batch.class_x[~batch.class_mask] == 0).all()
     assert torch.equal(batch.support.class_x, batch.class_x)
-    halves = torch.cat([chunk.class_x for chunk in batch.chunks(3)])
-    assert torch.equal(halves, batch.class_x)
+    halves = torch.cat([chunk.class_x[chunk.class_mask] for chunk in batch.chunks(3)])
+    assert torch.equal(halves, batch.class_x[batch.class_mask])
     assert batch.to(dtype=torch.float64).class_x.dtype == torch.float64
     assert EpisodeSampler(POOL).batch([0]).class_x is None
 

@@ -1,5 +1,6 @@
 """The public suite finds what is wrong with a learner."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -123,6 +124,18 @@ class DrawsFromNumpy(ProtoNet):
         return super().predict(module, state, query_x)
 
 
+class SeedsNumpy(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        np.random.seed(0)
+        return super().predict(module, state, query_x)
+
+
+class SeedsPython(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        random.seed(0)
+        return super().adapt(module, support)
+
+
 class TrainsForGood(ProtoNet):
     def adapt(self, module: LearnerNet, support: Support) -> State:
         module.train()
@@ -184,6 +197,8 @@ class ForgetsItsGaussian(RidgeHead):
         (CountsItsCalls(), "called twice with one state, differs.*keep nothing on the learner"),
         (SeedsTorch(), r"adapt seeded or moved a global.*torch.Generator\(\)"),
         (DrawsFromNumpy(), "predict seeded or moved a global random generator"),
+        (SeedsNumpy(), "predict seeded or moved a global random generator, of torch, numpy or Py"),
+        (SeedsPython(), "adapt seeded or moved a global random generator"),
         (TrainsForGood(), r"adapt called train\(\) or eval\(\)"),
         (IgnoresDescriptions(), "other descriptions give the same.* set describes = False"),
         (RefusesDescriptions(), "adapt fails with class descriptions.* describes = False: not yet"),
@@ -196,10 +211,11 @@ class ForgetsItsGaussian(RidgeHead):
     ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
 )
 def test_side_effects_and_false_claims_are_told(learner: Learner, said: str) -> None:
-    numpys = np.random.get_state()
+    numpys, pythons = np.random.get_state(), random.getstate()
     with pytest.raises(AssertionError, match=f"(?s){said}"):
         check_learner(learner)
     np.random.set_state(numpys)
+    random.setstate(pythons)
 
 
 @pytest.mark.parametrize("kinds", [(), "classification", ("ranking",), ["classification"]], ids=str)

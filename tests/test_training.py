@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback, EarlyStopping
+from torch import nn
 
 from metaest.datasets import make_sinusoid_tasks
 from metaest.exceptions import (
@@ -401,6 +402,17 @@ def test_checkpoint_of_other_augmentation_is_refused(one, same, other, tmp_path)
         run(other)
 
 
+def test_checkpoint_of_another_augmentation_of_held_out_tasks_is_refused(tmp_path) -> None:
+    def run(augment) -> MetaState:
+        held_out = TaskSet([*make_pool(1)], augment=augment)
+        settings = SETTINGS | {"checkpoint": tmp_path, "validation_tasks": held_out}
+        return meta_train(ProtoNet(), make_pool(), **settings)
+
+    assert_same_weights(run(_times(2.0)), run(_times(2.0)))
+    with pytest.raises(CheckpointError, match="other settings or tasks"):
+        run(_times(1.5))
+
+
 def test_checkpoint_of_another_start_is_refused(tmp_path) -> None:
     starts = [meta_train(ProtoNet(), make_pool(), random_state=i, **SETTINGS) for i in (1, 2)]
     run = functools.partial(meta_train, ProtoNet(), make_pool(), checkpoint=tmp_path, **SETTINGS)
@@ -587,3 +599,13 @@ def test_meta_gradient_is_the_mean_over_episodes_in_any_chunks(monkeypatch) -> N
         meta_train(ProtoNet(), make_pool(), callbacks=[kept], **settings)
         parts.append(kept.found)
     torch.testing.assert_close(*parts, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shots", [(1, 3), (3, 1)], ids=["support", "query"])
+def test_batch_normalization_of_one_row_names_shots_and_queries(shots: tuple[int, int]) -> None:
+    def backbone(shape) -> nn.Module:
+        return nn.Sequential(nn.Linear(shape[0], 8), nn.BatchNorm1d(8))
+
+    own = {"n_shots": shots[0], "n_queries": shots[1], "n_episodes": 8}
+    with pytest.raises(InvalidParameterError, match=r"backbone has batch .*Raise n_shots and n_q"):
+        meta_train(RidgeHead(), make_sinusoid_tasks(4), backbone=backbone, **own)

@@ -9,7 +9,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from metaest import MetaFewShotClassifier
 from metaest.augment import RandomCorruption, RandomWarp
-from metaest.exceptions import InvalidParameterError, TaskError
+from metaest.episodes import EpisodeSampler
+from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
+from metaest.few_shot._checks import hold_out
 from metaest.model_selection import EpisodicSplit, cross_validate_episodes
 from metaest.tasks import TaskSet
 
@@ -47,7 +49,7 @@ def test_rows_become_classes_of_themselves_and_copies() -> None:
     task = tasks[0]
     assert len(task.classes) == 60
     np.testing.assert_array_equal(np.bincount(task.codes), 3)
-    np.testing.assert_array_equal(task.X[:60], ROWS.astype(np.float32))
+    np.testing.assert_array_equal(task.X[:60], ROWS)
     copies = task.X.reshape(3, 60, 6)
     changed = copies[1:] != copies[0]
     assert 0.3 < changed.mean() < 0.5
@@ -67,6 +69,46 @@ def test_held_out_classes_are_no_copies_of_one_row() -> None:
         task.X[[np.flatnonzero(task.codes == c)[i] for c in range(18)]] for i in (0, 1)
     )
     assert (first != second).any(axis=1).mean() > 0.8
+
+
+def test_copies_tell_close_values_of_a_column_apart() -> None:
+    seconds = 1.7e9 + np.random.default_rng(0).uniform(0, 60, size=60)
+    task = TaskSet.from_unlabeled(np.c_[ROWS, seconds])[0]
+    assert len(np.unique(task.X[:60, 6])) == 60
+    assert TaskSet.from_unlabeled(ROWS.astype(np.float32))[0].X.dtype == np.float32
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["rows", "rotations"])
+def test_held_out_clusters_are_of_rows_that_are_not_trained_on(rotated: bool) -> None:
+    images = np.random.default_rng(0).normal(size=(300, 1, 2, 2))
+    tasks = TaskSet.from_unlabeled(images, method="cactus", n_clusters=10, min_rows=20)
+    tasks = tasks.with_rotations() if rotated else tasks
+    for seed in range(5):
+        kept, held_out = tasks.split(0.3, random_state=seed)
+        known, fresh = (
+            {np.sort(row, axis=None).tobytes() for task in part for row in task.X}
+            for part in (kept, held_out)
+        )
+        assert not known & fresh
+        assert len(kept) > 1
+        assert min(np.bincount(task.codes).min() for part in (kept, held_out) for task in part) > 19
+
+
+def test_too_few_clusters_to_hold_any_out() -> None:
+    tasks = TaskSet.from_unlabeled(ROWS, method="cactus", n_clusters=3, min_rows=5)
+    assert tasks.split(0.3) == (tasks, None)
+    tasks = TaskSet.from_unlabeled(ROWS, method="cactus", n_clusters=4, min_rows=5)
+    assert hold_out(tasks, 0.2, 4, 0) == (tasks, None)  # at most 3 of 4 clusters would be left
+    assert hold_out(tasks, 0.2, 3, 0)[1] is not None
+
+
+@pytest.mark.parametrize(("method", "name"), [("umtra", "n_copies"), ("cactus", "min_rows")])
+def test_classes_of_too_few_rows_name_the_parameter(method: str, name: str) -> None:
+    settings = {"n_clusters": 4, "min_rows": 5} if method == "cactus" else {}
+    tasks = TaskSet.from_unlabeled(ROWS, method=method, **settings)[:1]
+    for part in (tasks, tasks.split(0.5)[0]):
+        with pytest.raises(EpisodeError, match=rf"or pass {name}=41 to TaskSet\.from_unlab"):
+            EpisodeSampler(part, n_ways=2, n_shots=40, n_queries=1)
 
 
 def test_images_are_warped() -> None:

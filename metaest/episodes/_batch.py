@@ -97,13 +97,14 @@ class EpisodeBatch:
     def chunks(self, size: int) -> Iterator[EpisodeBatch]:
         """Yield the episodes in parts of at most `size`, each padded to its own longest task.
 
-        Real rows stand before padded ones, as :func:`pad_rows` puts them.
+        Real rows and classes stand before padded ones, as :func:`pad_rows` puts them.
         """
         for start in range(0, len(self), size):
             yield self.map(itemgetter(slice(start, start + size)))._trimmed()
 
     def _trimmed(self) -> EpisodeBatch:
         s, q = (max(1, int(m.sum(1).max())) for m in (self.support_mask, self.query_mask))
+        c = None if self.class_mask is None else int(self.class_mask.sum(1).max())
         return replace(
             self,
             support_x=self.support_x[:, :s],
@@ -112,6 +113,9 @@ class EpisodeBatch:
             query_x=self.query_x[:, :q],
             query_y=self.query_y[:, :q],
             query_mask=self.query_mask[:, :q],
+            class_mask=None if self.class_mask is None else self.class_mask[:, :c],
+            class_ids=None if self.class_ids is None else self.class_ids[:, :c],
+            class_x=None if self.class_x is None else self.class_x[:, :c],
         )
 
 

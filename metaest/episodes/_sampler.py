@@ -73,7 +73,10 @@ class EpisodeSampler:
             if task.kind == "regression":
                 self.shape.check_rows(len(task), where)
             else:
-                self.shape.check(task.codes, task.classes, where, strict=len(tasks) == 1)
+                strict, parameter = len(tasks) == 1, task._size_parameter
+                self.shape.check(
+                    task.codes, task.classes, where, strict=strict, parameter=parameter
+                )
                 self._rows_of_class.append(group_rows(task.codes, len(task.classes)))
 
     def draw(self, number: int) -> tuple[int, EpisodeIndices]:

@@ -62,7 +62,15 @@ class EpisodeShape:
         self._shots()
         check_int_range(self.n_queries, "n_queries")
 
-    def check(self, codes: np.ndarray, classes: np.ndarray, where: str, *, strict: bool) -> None:
+    def check(
+        self,
+        codes: np.ndarray,
+        classes: np.ndarray,
+        where: str,
+        *,
+        strict: bool,
+        parameter: str | None = None,
+    ) -> None:
         """Raise if a classification task cannot give such an episode.
 
         Parameters
@@ -73,6 +81,8 @@ class EpisodeShape:
             Names the task in the message.
         strict : bool
             Whether fewer classes than asked are an error; otherwise all of them are used.
+        parameter : str, default=None
+            Of ``TaskSet.from_unlabeled``, which made the classes: how many rows they have.
         """
         need = self._shots()[0]
         need += check_int_range(self.n_queries, "n_queries")[0]
@@ -86,10 +96,13 @@ class EpisodeShape:
                 )
         if counts.min() < need:
             label = classes[counts.argmin()]
+            other = "drop the class"
+            if parameter is not None:
+                other = f"pass {parameter}={need} to TaskSet.from_unlabeled"
             raise EpisodeError(
                 f"class {label!s} of {where} has {_count_rows(counts.min())}, but n_shots "
                 f"+ n_queries = {need} are needed. Lower n_shots or n_queries (a range such as "
-                "n_queries=(1, 15) takes what there is), or drop the class."
+                f"n_queries=(1, 15) takes what there is), or {other}."
             )
 
     def check_rows(self, n_rows: int, where: str) -> None:

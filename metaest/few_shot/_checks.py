@@ -203,7 +203,9 @@ def hold_out(
     if fraction == 0:
         return tasks, None
     kept, held_out = tasks.split(fraction, random_state=seed)
-    if len(kept) > 1 or kept.kind == "regression" or n_ways is None:
+    has_all = len(kept) > 1 and not kept._shares_rows  # tasks with all their classes
+    if has_all or kept.kind == "regression" or n_ways is None:
         return kept, held_out
-    enough = len(kept[0].classes) >= check_int_range(n_ways, "n_ways", low=2)[0]
+    n_classes = max(len(task.classes) for task in kept)
+    enough = n_classes >= check_int_range(n_ways, "n_ways", low=2)[0]
     return (kept, held_out) if enough else (tasks, None)

@@ -8,19 +8,19 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from metaest._sklearn import Interval, fit_context
 from metaest.exceptions import TaskError
 from metaest.few_shot._base import BaseMetaFewShot
 from metaest.few_shot._descriptions import codes_of, forget_columns, read_descriptions
+from metaest.few_shot._score import ScoreMixin
 from metaest.few_shot._start import choose_learner
 from metaest.few_shot._unchanged import unchanged_on_failure
 from metaest.learners import Learner
 
 
-class MetaFewShotClassifier(ClassifierMixin, BaseMetaFewShot):
+class MetaFewShotClassifier(ScoreMixin, BaseMetaFewShot):
     """Classifier that learns a new task from a few rows, having learned from many tasks before.
 
     `fit_meta` meta-trains on many tasks, once and slowly; `fit` then learns one task from its

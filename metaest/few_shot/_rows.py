@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from metaest._checks import as_native_numbers, check_no_missing
+from metaest._checks import as_native_numbers, check_no_missing, plain_labels
 from metaest._table_codes import TableCodes, has_categories
 from metaest.few_shot._checks import as_rows, explain_bad_values
 
@@ -42,7 +42,7 @@ def read_support(estimator: Any, X: Any, y: Any, *, tables: bool) -> tuple[np.nd
     with explain_bad_values(gaps=tables):
         if np.asarray(y).dtype == object and np.ndim(y) == 1:  # scikit-learn fails to sort them
             check_no_missing(np.asarray(y), "y")
-            y = y if numeric else _plain_labels(np.asarray(y))
+            y = y if numeric else plain_labels(np.asarray(y))
         values = X if codes is None else codes.encode(X)
         finite = "allow-nan" if tables else True
         options = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": finite}
@@ -92,13 +92,6 @@ def column_medians(rows: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore", RuntimeWarning)  # of columns of gaps
         medians = np.nanmedian(rows, axis=0) if len(rows) else np.zeros(rows.shape[1:])
     return np.nan_to_num(medians)
-
-
-def _plain_labels(y: np.ndarray) -> np.ndarray:
-    """Return labels that came as objects by their own type, if they share one."""
-    simple = (bool, int, float, np.generic)
-    kinds = {np.dtype(type(v)).kind if isinstance(v, simple) else "O" for v in y}
-    return np.array(y.tolist()) if kinds in ({"b"}, {"i"}, {"u"}, {"f"}) else y
 
 
 def _check_labels(y: np.ndarray) -> None:

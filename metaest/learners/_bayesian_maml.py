@@ -11,12 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from metaest._sklearn import StrOptions
-from metaest._torch import mask_logits
+from metaest._torch import mask_logits, select
 from metaest.episodes import Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State
 from metaest.learners._constraints import COUNT, RATE, SIZE
-from metaest.learners._head import add_head, apply_network, start_network, step_size
-from metaest.learners._inner import Direction, last, network_path
+from metaest.learners._execute import run_tasks
+from metaest.learners._head import (
+    BODY,
+    add_head,
+    apply_network,
+    prototype_head,
+    start_network,
+    step_size,
+)
+from metaest.learners._inner import Direction, flat, last, network_path
 from metaest.learners._prototypes import squared_distances
 from metaest.nets import NetSpec, make_embedding
 
@@ -109,13 +117,18 @@ class BayesianMAML(Learner):
         module.others = nn.ModuleList(others)
 
     def adapt(self, module: LearnerNet, support: Support) -> State:
-        starts = [start_network(net, support, self.head) for net in (module, *module.others)]
+        starts = [start_network(net, support) for net in (module, *module.others)]
         start = {k: torch.stack([own[k] for own in starts], 1).flatten(0, 1) for k in starts[0]}
         m = len(starts)
+        particles = _repeat(support, m)
+        if self.head == "prototype" and support.class_mask is not None:
+            # Not each net by itself: all particles predict with the first one's buffers.
+            features = run_tasks(module.embedding, select(start, BODY), particles.x)
+            start |= prototype_head(features, particles)
         path = network_path(
             module,
             start,  # (B * M, ...)
-            _repeat(support, m),
+            particles,
             dict.fromkeys(start, self._rate(support)),
             self.inner_steps,
             direction=_stein(m, _temperature(module, support)),
@@ -170,11 +183,11 @@ def _stein(n_particles: int, temperature: Tensor) -> Direction:
     def direction(
         parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        def flat(tensors: Mapping[str, Tensor]) -> Tensor:
-            parts = [tensors[k].flatten(1) for k in gradients]
+        def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
+            parts = [flat(tensors[k]) for k in gradients]
             return torch.cat(parts, 1).unflatten(0, (-1, n_particles))  # (B, M, D)
 
-        moves = stein_direction(flat(parameters), flat(gradients), temperature).flatten(0, 1)
+        moves = stein_direction(stacked(parameters), stacked(gradients), temperature).flatten(0, 1)
         parts = moves.split([g[0].numel() for g in gradients.values()], 1)
         return {k: part.view_as(g) for part, (k, g) in zip(parts, gradients.items(), strict=True)}
 

@@ -43,6 +43,9 @@ _BY_CLASS = ("weight", "bias", "value", _OPINIONS)
 #: So many values of a column tell its place among the columns.
 _N_RANKS = 64
 
+#: Of these scaled values; those after them depend on the unit.
+_DIGITS = 6
+
 
 def fit_companions(support: Support, n_trees: int) -> State:
     """Fit a logistic regression and a forest to each of B tasks.
@@ -180,15 +183,16 @@ def _fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray, fit: Fit) -> dic
     fill = np.where(categorical, _NO_CATEGORY, 0.0)
     fill[numeric] = np.nanmedian(X[:, numeric], axis=0)
     X = np.where(np.isfinite(X), X, fill)
-    # What is drawn from rows and columns must not depend on their order.
-    columns = _order_columns(X, categorical)
-    X, fill, numeric = X[:, columns], fill[columns], numeric[columns]
     # Trees read single precision, in which 1e9 and 1e9 + 1 are the same.
     center = np.where(numeric, X.mean(0), 0.0)
     unit = np.where(numeric & (X.min(0) < X.max(0)), X.std(0), 1.0)
-    rows = np.lexsort((y, *X.T))
-    X = (X - center) / unit
-    parts = {"order": columns, "fill": fill, "center": center, "unit": unit}
+    scaled = (X - center) / unit
+    # What is drawn from rows and columns must not depend on their order.
+    columns = _order_columns(scaled, categorical)
+    rows = np.lexsort((y, *X.T[columns]))
+    X = scaled[:, columns]
+    parts = {"order": columns, "fill": fill[columns]}
+    parts |= {"center": center[columns], "unit": unit[columns]}
     parts |= fit(X[rows], y[rows], categorical[columns])
     for name in [name for name in parts if name.startswith(OF_ROWS)]:
         parts[name] = parts[name][rows.argsort()]
@@ -196,7 +200,8 @@ def _fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray, fit: Fit) -> dic
 
 
 def _order_columns(X: np.ndarray, categorical: np.ndarray) -> np.ndarray:
-    """Order columns by what they hold, whatever the order of rows and columns: (F,)."""
+    """Order scaled columns by what they hold, whatever the order of rows and columns: (F,)."""
+    X = X.round(_DIGITS)
     ranks = np.linspace(0, len(X) - 1, min(len(X), _N_RANKS)).astype(int)
     values = np.sort(X, axis=0)[ranks]
     # Where all these are equal: how a column goes with its rows. Sorted, sums round alike.

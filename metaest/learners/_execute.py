@@ -11,21 +11,28 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metaest._torch import module_device, one_intra_op_thread
+from metaest._torch import module_device, one_intra_op_thread, plain_attention
+from metaest.exceptions import InvalidParameterError
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 #: Layers that vmap refuses, or that update state when called.
-_LOOPED = (nn.modules.batchnorm._BatchNorm, nn.RNNBase, nn.modules.instancenorm._InstanceNorm)
+_LOOPED = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.RNNBase,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.utils.parametrizations._SpectralNorm,
+)
 
 #: Layers that draw random numbers when called.
 _RANDOM = (
@@ -36,11 +43,19 @@ _RANDOM = (
 )
 
 
+#: What torch says where all tasks' values were to go into a tensor that they share.
+_REFUSALS = ("vmap", "Batching rule", "broadcast shape")
+
+#: Of threads of :func:`map_chunks`, whose chunks share a module.
+_POOLED = threading.local()
+
+
 def is_looped(module: nn.Module) -> bool:
     """Whether tasks with weights of their own run one after another."""
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
     on_cpu = module_device(module).type == "cpu"
-    return (convolves and on_cpu) or any(isinstance(m, _LOOPED) for m in module.modules())
+    looped = any(isinstance(m, _LOOPED) or _counts(m) for m in module.modules())
+    return (convolves and on_cpu) or looped
 
 
 def chunk_size(module: nn.Module, n_rows: int) -> int:
@@ -64,10 +79,22 @@ def thread_count(module: nn.Module) -> int:
     if module_device(module).type != "cpu" or not is_looped(module):
         return 1
     layers = list(module.modules())
-    known = all(type(m).__module__.startswith(("torch.nn.", "metaest.nets.")) for m in layers)
+    known = all(_is_known(m) for m in layers)
     random = any(isinstance(m, _RANDOM) or _drops_out(m) for m in layers)
-    counting = any(getattr(m, "track_running_stats", False) for m in layers)
+    counting = any(_counts(m) for m in layers)
     return torch.get_num_threads() if known and not random and not counting else 1
+
+
+def _is_known(layer: nn.Module) -> bool:
+    return type(layer).__module__.startswith(("torch.nn.", "metaest.nets."))
+
+
+def _counts(layer: nn.Module) -> bool:
+    """Whether a layer keeps statistics of what it was called with, in buffers."""
+    if not layer._buffers:  # quick, for the name is slow to look up where there is none
+        return False
+    is_spectral = isinstance(layer, nn.utils.parametrizations._SpectralNorm)
+    return is_spectral or bool(getattr(layer, "track_running_stats", False))
 
 
 def _drops_out(layer: nn.Module) -> bool:
@@ -80,8 +107,12 @@ def map_chunks(function: Callable[[_T], _R], chunks: Iterable[_T], n_threads: in
     with one_intra_op_thread():
         if n_threads == 1:
             return [function(chunk) for chunk in chunks]
-        with ThreadPoolExecutor(n_threads) as pool:
+        with ThreadPoolExecutor(n_threads, initializer=_enter_pool) as pool:
             return list(pool.map(function, chunks))
+
+
+def _enter_pool() -> None:
+    _POOLED.shares_module = True
 
 
 def expand_parameters(module: nn.Module, n_tasks: int) -> dict[str, Tensor]:
@@ -103,21 +134,76 @@ def run_tasks(module: nn.Module, parameters: Mapping[str, Tensor], x: Tensor) ->
     -------
     Tensor of shape (B, n, d)
     """
-    if is_looped(module):
-        if threading.current_thread() is not threading.main_thread():
-            module = copy.deepcopy(module)  # functional_call swaps a module's parameters
-        rows = [
-            functional_call(module, {k: p[b] for k, p in parameters.items()}, (x[b],))
-            for b in range(len(x))
-        ]
-        return torch.stack(rows)
+    names = _names_of_parameters(module)
 
-    def forward(own: dict[str, Tensor], own_x: Tensor) -> Tensor:
-        return functional_call(module, own, (own_x,))
+    def forward(own: Mapping[str, Tensor], own_x: Tensor) -> Tensor:
+        spread = {name: own[first] for name, first in names.items()}
+        return functional_call(module, spread, (own_x,), tie_weights=False)
 
-    # Normalisation layers fail under vmap on what channels-last kernels put out.
-    kernels = {k: p.contiguous() for k, p in parameters.items() if p.ndim == 5}
-    return torch.vmap(forward, randomness="different")({**parameters, **kernels}, x)
+    may_attend = any(
+        isinstance(m, nn.MultiheadAttention) or not _is_known(m) for m in module.modules()
+    )
+    with plain_attention() if may_attend else nullcontext():
+        if is_looped(module):
+            if getattr(_POOLED, "shares_module", False):
+                module = copy.deepcopy(module)  # functional_call swaps a module's parameters
+            rows = [forward({k: p[b] for k, p in parameters.items()}, x[b]) for b in range(len(x))]
+            return torch.stack(rows)
+        # Normalisation layers fail under vmap on what channels-last kernels put out.
+        kernels = {k: p.contiguous() for k, p in parameters.items() if p.ndim == 5}
+        with _fixed_buffers(module):
+            return torch.vmap(forward, randomness="different")({**parameters, **kernels}, x)
+
+
+def _names_of_parameters(module: nn.Module) -> dict[str, str]:
+    """Map the name of each layer's parameter to its name in ``named_parameters``.
+
+    These differ where layers share a parameter. A layer with two names is here once:
+    ``functional_call`` would put back under the second what it had put in under the first.
+    """
+    first = {id(p): name for name, p in module.named_parameters()}
+    return {
+        f"{prefix}.{name}".lstrip("."): first[id(p)]
+        for prefix, layer in module.named_modules()
+        for name, p in layer._parameters.items()
+        if p is not None
+    }
+
+
+@contextmanager
+def _fixed_buffers(module: nn.Module) -> Iterator[None]:
+    """Say what to do where a network changes a buffer, which tasks that run together share.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    held = [
+        (layer, f"{prefix}.{name}".lstrip("."), name, buffer)
+        for prefix, layer in module.named_modules()
+        for name, buffer in layer._buffers.items()
+        if buffer is not None and not type(layer).__module__.startswith("metaest.nets.")
+    ]
+    cause: RuntimeError | None = None
+    try:
+        yield
+    except RuntimeError as error:
+        if not held or not any(words in str(error) for words in _REFUSALS):
+            raise
+        cause = error
+    changed = [full for layer, full, name, buffer in held if layer._buffers[name] is not buffer]
+    for layer, _, name, buffer in held:
+        layer._buffers[name] = buffer
+    if cause is not None or changed:
+        reason = "" if cause is None else f" torch says: {cause}"
+        raise InvalidParameterError(
+            "the backbone cannot run several tasks at once, as this learner does. Expected a "
+            "forward that changes no buffer; it may change "
+            f"{', '.join(changed or [full for _, full, _, _ in held])}. Give the layer that "
+            "holds it an attribute track_running_stats = True, and tasks run one after another, "
+            "or write spectral norms with torch.nn.utils.parametrizations.spectral_norm."
+            f"{reason}"
+        ) from cause
 
 
 def encode(module: nn.Module, x: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ class FineTune(Learner):
 
     The baseline that every meta-learner has to beat. Meta-training is ordinary supervised
     training of one network with one head over all classes of all tasks (regression: one output
-    for all tasks). A new task gets a new head on the frozen, length-normalised features:
-    logistic regression (regression: ridge regression).
+    for all tasks). A new task gets a new head on the frozen features: logistic regression, on
+    features of length 1 (regression: ridge regression, on the features as they are).
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ class FineTune(Learner):
     head_steps : int, default=100
         Gradient steps of the new head (accelerated where it is linear).
     l2 : float, default=1e-3
-        Penalty of the new linear head on the mean loss; for regression in units of the rows' mean
-        squared length.
+        Penalty of the new linear head: for classification on the mean loss; for regression on the
+        sum of squares, in units of the rows' mean squared length, so more rows weigh more.
     adapt_steps : int, default=0
         Gradient steps of the whole network on the support set, after those of the head; a head
         of cosines then moves as a linear one. May be changed after meta-training.

@@ -14,8 +14,13 @@ from metaest.learners._prototypes import squared_distances
 Affine = Literal["none", "offset", "affine"]
 
 
-#: They stop moving after three or four.
-_NEWTON_STEPS = 12
+#: Newton's method takes three or four steps, and one more for each factor e that a task's scale
+#: is from the usual one.
+_NEWTON_STEPS, _MOST_NEWTON_STEPS = 12, 200
+_CONVERGED = 1e-9
+
+#: The square of smaller targets counts as this: they have 20 decades, and equal ones an end.
+_LEAST_SQUARE = 1e-40
 
 #: Weak prior of the scale: as if there were one target more, whose square is this.
 _PRIOR_SQUARE = 0.02
@@ -172,6 +177,7 @@ def _integrate_scale(
     mode is found by Newton's method; its third derivative tells how far the mean is from there.
     """
     precision = prior.std**-2
+    yy = yy.clamp(min=_LEAST_SQUARE)
 
     def derivatives(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         quadratic, linear = yy * (2 * t).exp(), ym * t.exp()
@@ -182,9 +188,12 @@ def _integrate_scale(
         # A gamma distribution of u² with this curvature has a mode in closed form.
         rows = 0.5 * precision
         t = _likely_scale(n + rows, yy + rows * (-2 * prior.mean).exp(), ym).log()
-        for _ in range(_NEWTON_STEPS):
+        for number in range(1, _MOST_NEWTON_STEPS + 1):
             first, curvature, _ = derivatives(t)
-            t = t + (first / curvature.clamp(min=precision)).clamp(-1, 1)
+            step = (first / curvature.clamp(min=precision)).clamp(-1, 1)
+            t = t + step
+            if number >= _NEWTON_STEPS and not (step.abs() > _CONVERGED).any():
+                break
         curvature = derivatives(t)[1].clamp(min=precision)
     t = t + derivatives(t)[0] / curvature  # its gradient is that of the mode
     _, curvature, third = derivatives(t)

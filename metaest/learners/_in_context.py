@@ -81,9 +81,9 @@ class InContextTransformer(Learner):
         fitted to: it learns in context how far to trust them, and the part of each in their share
         is the one that such rows make likeliest. For numbers a ridge regression and
         a forest, and the answer is the mixture of the distributions; of theirs each has the part
-        that rows it was not fitted to speak for, and where both together explain more than 0.6
-        of the variance of such rows, that is their share; where they err less there than the
-        mixture's variance says, it is multiplied by what is right. 0: the network alone.
+        that rows it was not fitted to speak for, and where both together explain more than
+        `companions` of the variance of such rows, that is their share; where they err less there
+        than the mixture's variance says, it is multiplied by what is right. 0: the network alone.
     n_trees : int, default=128
         Trees of the forest.
     max_rows : int, default=10000

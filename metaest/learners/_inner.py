@@ -111,9 +111,14 @@ def last(values: Iterable[_T]) -> _T:
     return deque(values, maxlen=1).pop()
 
 
+def flat(parameter: Tensor) -> Tensor:
+    """One row for each task: (B, ...) -> (B, D), also of a single number (B,)."""
+    return parameter.unsqueeze(-1).flatten(1)
+
+
 def shorten(gradients: Sequence[Tensor | None], max_norm: float) -> list[Tensor | None]:
     """Scale each task's gradient down to `max_norm`: parts of shape (B, ...)."""
-    present = [g.flatten(1).square().sum(1) for g in gradients if g is not None]
+    present = [flat(g).square().sum(1) for g in gradients if g is not None]
     norms = torch.stack(present).sum(0).clamp(min=max_norm**2).sqrt()  # (B,)
     scale = max_norm / norms
     return [None if g is None else g * scale.reshape(-1, *[1] * (g.ndim - 1)) for g in gradients]

@@ -13,7 +13,7 @@ from metaest.episodes import EpisodeBatch, Support
 from metaest.learners._base import Gaussian, Learner, LearnerNet, State, masked_mean, row_losses
 from metaest.learners._constraints import COUNT, RATE, SIZE
 from metaest.learners._head import add_head, apply_network, inner_norm, start_network
-from metaest.learners._inner import descend
+from metaest.learners._inner import descend, flat
 from metaest.nets import NetSpec
 
 
@@ -98,7 +98,7 @@ class Reptile(Learner):
             for step in range(self.inner_steps):
                 end = self._descend(module, self._minibatch(rows, step), end, 1)
         learned = [k for k, p in start.items() if p.requires_grad]
-        gaps = [(start[k] - end[k]).flatten(1).square().sum(1) for k in learned]  # (B,) each
+        gaps = [flat(start[k] - end[k]).square().sum(1) for k in learned]  # (B,) each
         return 0.5 * torch.stack(gaps).sum(0).mean()
 
     def _minibatch(self, rows: Support, step: int) -> Support:

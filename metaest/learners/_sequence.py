@@ -37,7 +37,10 @@ def mixed_order(batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
     """Mix the support and query rows of each episode: an order for each, always the same.
 
     Samplers give rows sorted by class, which is no sequence to learn from. The order depends on
-    the numbers of the episode's classes, so it differs between episodes; not on names or padding.
+    the numbers of the episode's classes and of its rows; not on values, names or padding. So it
+    differs between episodes of other classes. Those of the same classes and sizes have one order
+    (the paper draws one for each), of rows that are drawn anew: a task's whole set of classes,
+    such as the two of a binary table, always comes in the same.
 
     Returns
     -------

@@ -97,7 +97,7 @@ class EpisodeScores:
             for name, own in self.scores.items()
             for metric, values in own.items()
         ]
-        return EstimateTable(estimates, title=self._title("EpisodeScores"))
+        return EstimateTable(estimates, title=self._title("EpisodeScores", estimates))
 
     def compare(self, baseline: str) -> EstimateTable:
         """Return each estimator's mean difference to another, over the same episodes.
@@ -131,7 +131,8 @@ class EpisodeScores:
             for metric, values in own.items()
             if metric in base
         ]
-        return EstimateTable(estimates, title=self._title(f"difference to {baseline}"), sign="+")
+        title = self._title(f"difference to {baseline}", estimates)
+        return EstimateTable(estimates, title=title, sign="+")
 
     def to_frame(self) -> Any:
         """Return one row per estimator and episode (needs pandas).
@@ -201,9 +202,11 @@ class EpisodeScores:
             return None
         return float(1 / ways[0])
 
-    def _title(self, what: str) -> str:
+    def _title(self, what: str, estimates: list[Estimate]) -> str:
+        most = max((estimate.n_episodes for estimate in estimates), default=len(self))
+        number = str(most) if most == len(self) else f"{most} of {len(self)}"
         level = f"{100 * self.confidence:g} %"
-        return f"{what} ({len(self)} episodes): mean ± {level} interval"
+        return f"{what} ({number} episodes): mean ± {level} interval"
 
     @staticmethod
     def _check_name(name: str, known: list[str], what: str) -> str:

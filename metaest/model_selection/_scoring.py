@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -40,7 +41,8 @@ def make_scorer(estimator: Any, scoring: Scoring, y: Any, fast: bool) -> Callabl
             f"scoring must be a scorer's name, a callable, or several of them; got {scoring!r}."
         )
     _check_names(parts)
-    default = getattr(type(estimator), "score", None) is ClassifierMixin.score
+    score: Any = getattr(type(estimator), "score", None)
+    default = inspect.unwrap(score) is ClassifierMixin.score
     is_accuracy = scoring == "accuracy" or (scoring is None and default)
     if fast and is_accuracy and np.asarray(y).dtype.kind in "biuU":
         return _plain_accuracy

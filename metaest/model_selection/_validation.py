@@ -13,7 +13,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.utils import indexable
 from sklearn.utils.parallel import Parallel, delayed
 
-from metaest._checks import check_episodes, check_groups, check_targets, find_kind
+from metaest._checks import check_episodes, check_groups, check_targets, find_kind, plain_labels
 from metaest._warn import warn
 from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 from metaest.model_selection._checks import count_rows
@@ -130,7 +130,7 @@ def cross_validate_episodes(
     labels = check_targets(y, count_rows(X), "the table")
     if groups is not None:
         groups = check_groups(groups, len(labels))
-    X, y = indexable(X, y)
+    X, y = indexable(X, plain_labels(y))
     cv, kind = _check_cv(cv, labels, estimators)
     episodes = _list_episodes(cv, X, y, groups, len(labels))
     results = _run(estimators, X, y, episodes, scoring, n_jobs, error_score, fast, verbose)

@@ -91,6 +91,12 @@ class Task:
     #: Of each class, the number of the one that it is a changed copy of; None: there are no copies.
     _originals: np.ndarray | None = None
 
+    #: Of each row, its number in a table that several tasks take their rows from; None: its own.
+    _row_numbers: np.ndarray | None = None
+
+    #: What of ``TaskSet.from_unlabeled`` tells how many rows a class has.
+    _size_parameter: str | None = None
+
     def __init__(
         self,
         X: Any,
@@ -163,6 +169,9 @@ class Task:
             part.class_descriptions = self.class_descriptions[kept]
         if self._originals is not None:
             part._originals = self._originals[kept]
+        if self._row_numbers is not None:
+            part._row_numbers = self._row_numbers[rows]
+        part._size_parameter = self._size_parameter
         return part
 
     def _split_classes(self, held_out: float, rng: np.random.Generator) -> tuple[Task, Task] | None:

@@ -12,6 +12,7 @@ import numpy as np
 from metaest._checks import Kind, check_int, is_real
 from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.tasks._labeled import LabeledMixin
+from metaest.tasks._shared_rows import divide_rows
 from metaest.tasks._task import Augment, Task
 from metaest.tasks._unlabeled import UnlabeledMixin
 
@@ -128,6 +129,9 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
     ) -> tuple[TaskSet, TaskSet | None]:
         """Hold out some tasks, or some classes of a pool, each with its rotations.
 
+        Of tasks that cluster the same rows (:meth:`from_unlabeled`), the held-out ones get some
+        rows, those of whole classes, and the others the rest; classes of too few rows are dropped.
+
         Parameters
         ----------
         held_out : float, default=0.2
@@ -152,7 +156,13 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
             order = rng.permutation(len(self))
             cut = min(max(1, round(held_out * len(self))), len(self) - 1)
             kept, out = np.sort(order[cut:]), np.sort(order[:cut])
-            return self._subset(kept), TaskSet([self._tasks[i] for i in out])
+            tasks = self._subset(kept), TaskSet([self._tasks[i] for i in out])
+            if not self._shares_rows:
+                return tasks
+            divided = divide_rows(*tasks, held_out, rng)
+            if divided is None:
+                return self, None
+            return TaskSet(divided[0], augment=self.augment), TaskSet(divided[1])
         parts = self._tasks[0]._split_classes(held_out, rng)
         if parts is None:
             return self, None
@@ -189,6 +199,9 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
             part = Task(X, y, kind="classification", name=task.name)
             originals = np.arange(n_classes) if task._originals is None else task._originals
             part._originals = np.tile(originals, 4)
+            if task._row_numbers is not None:
+                part._row_numbers = np.tile(task._row_numbers, 4)
+            part._size_parameter = task._size_parameter
             turned.append(part)
         return TaskSet(turned, augment=self.augment)
 
@@ -202,6 +215,11 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
                 digest.update(str((array.shape, array.dtype)).encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @property
+    def _shares_rows(self) -> bool:
+        """Whether the tasks are of the rows of one table."""
+        return all(task._row_numbers is not None for task in self._tasks)
 
     def _subset(self, indices: Sequence[int] | np.ndarray) -> TaskSet:
         return TaskSet([self._tasks[i] for i in indices], augment=self.augment)

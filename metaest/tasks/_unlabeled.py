@@ -42,7 +42,8 @@ class UnlabeledMixin:
         X : array-like of shape (n_rows, ...)
         method : {"umtra", "cactus"}, default="umtra"
             "umtra": each row is a class, of the row and augmented copies of it. "cactus": k-means
-            clusters are the classes, and several partitions of the rows several tasks.
+            clusters are the classes, and several partitions of the rows several tasks;
+            :meth:`TaskSet.split` holds out the rows of some clusters in all of them.
         augment : "auto", callable or None, default="auto"
             As in :class:`TaskSet`; it also makes the copies of "umtra". "auto" is, for "umtra",
             :class:`~metaest.augment.RandomWarp` for images and
@@ -134,11 +135,15 @@ def make_augmented_classes(
     The copies are made once, so that held-out classes have them, too, where nothing augments.
     """
     n_copies = check_int(n_copies, "n_copies", low=2)
-    rows = as_float_tensor(X)
+    # Images are in the precision that episodes have; a column may need more to tell its values.
+    is_fine = X.ndim == 2 and np.result_type(X, np.float32) == np.float64
+    rows = as_float_tensor(X, dtype=torch.float64 if is_fine else torch.float32)
     generator = torch.Generator().manual_seed(random_state)
     copies = [rows, *(change_rows(augment, rows, generator) for _ in range(n_copies - 1))]
     y = np.tile(np.arange(len(X)), n_copies)
-    return Task(torch.cat(copies).numpy(), y, kind="classification", name="rows as classes")
+    task = Task(torch.cat(copies).numpy(), y, kind="classification", name="rows as classes")
+    task._size_parameter = "n_copies"
+    return task
 
 
 def make_clustered_tasks(
@@ -173,8 +178,9 @@ def make_clustered_tasks(
         y = kmeans.fit_predict(features * scale)
         kept = np.bincount(y, minlength=n_clusters)[y] >= min_rows
         if len(np.unique(y[kept])) >= 2:
-            name = f"partition {number}"
-            tasks.append(Task(X[kept], y[kept], kind="classification", name=name))
+            task = Task(X[kept], y[kept], kind="classification", name=f"partition {number}")
+            task._row_numbers, task._size_parameter = np.flatnonzero(kept), "min_rows"
+            tasks.append(task)
     if not tasks:
         raise TaskError(
             f"no partition of {len(X)} rows into n_clusters={n_clusters} has two clusters of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -29,8 +30,7 @@ def check_functions_are_pure(learner: Learner, kind: Kind) -> None:
     module, own = build(learner, kind), dict(vars(learner))
     # Of one size, so that what was kept of one task would fit the other.
     batch, other = (collate([make_episode(kind, seed=seed)]) for seed in (0, 1))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(271_828)  # a state that is not the one a learner's own seed would set
+    with _strange_random_states():
         with torch.no_grad():
             with _leaves_alone("adapt", module, _tensors(batch)), _draws_nothing("adapt"):
                 state = learner.adapt(module, batch.support)
@@ -97,10 +97,26 @@ def _draws_nothing(function: str) -> Iterator[None]:
     before = _random_states()
     yield
     assert before == _random_states(), (
-        f"{function} seeded or moved a global random generator, of torch or numpy. Use a generator "
-        "of its own: torch.Generator().manual_seed(0)"
+        f"{function} seeded or moved a global random generator, of torch, numpy or Python. Use a "
+        "generator of its own: torch.Generator().manual_seed(0)"
     )
 
 
 def _random_states() -> tuple[bytes, bytes]:
-    return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state())
+    others = np.random.get_state(), random.getstate()
+    return torch.get_rng_state().numpy().tobytes(), pickle.dumps(others)
+
+
+@contextmanager
+def _strange_random_states() -> Iterator[None]:
+    """Put the global random generators where no seed of a learner's own would, then back."""
+    numpys, pythons = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(271_828)
+        np.random.seed(271_828)
+        random.seed(271_828)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpys)
+            random.setstate(pythons)

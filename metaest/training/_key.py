@@ -40,8 +40,11 @@ def run_key(
         "shape": shape,
         "settings": asdict(settings),
     }
+    if validation_tasks is not None and validation_tasks.augment is not None:
+        parts["validation_augment"] = _name_of(validation_tasks.augment)
     if teaching is not None:
-        parts["distill"] = teaching.fingerprint()
+        names = None if tasks.feature_names is None else tasks.feature_names.tolist()
+        parts["distill"] = [teaching.fingerprint(), _name_of(teaching.teacher.spec.backbone), names]
     if start is not None:
         weights = {name: value.numpy() for name, value in start.weights.items()}
         parts["start"] = [dict(start.versions), _hash(weights)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 
 from metaest._torch import local_seed
 from metaest.episodes import EpisodeBatch, EpisodeSampler
+from metaest.exceptions import InvalidParameterError
 from metaest.learners import Learner
 from metaest.learners._base import query_losses
 from metaest.learners._execute import map_chunks, thread_count
@@ -131,7 +133,7 @@ class EpisodeNet(skorch.NeuralNet):
         learned = [p for p in self.module_.parameters() if p.requires_grad]
 
         def gradient(chunk: EpisodeBatch) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-            with self._autocast():
+            with self._autocast(), _explain_single_rows():
                 loss = (self.meta_loss or self.learner.meta_loss)(self.module_, chunk)
             loss = loss * (len(chunk) / len(batch))
             return loss.detach(), torch.autograd.grad(loss, learned, allow_unused=True)
@@ -173,6 +175,21 @@ class EpisodeNet(skorch.NeuralNet):
         return torch.autocast(
             kind, dtype=torch.bfloat16, enabled=bool(enabled), cache_enabled=kind != "cpu"
         )
+
+
+@contextmanager
+def _explain_single_rows() -> Iterator[None]:
+    """Say what to do where batch normalization gets a single row, of which it has no variance."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InvalidParameterError(
+            "the backbone has batch normalization, which cannot be trained on a single row, but "
+            "an episode has one support or query row. Raise n_shots and n_queries (the lower ends "
+            "of ranges) to 2 or more, or take a backbone without it, such as one with LayerNorm."
+        ) from error
 
 
 def _bfloat16_pays(device_type: str, module: nn.Module) -> bool:

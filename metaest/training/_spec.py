@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from metaest.tasks import TaskSet
 
 #: A column of larger mean than so many standard deviations is rounded too much.
 _MOST = 1e6
+#: A column of larger size than this many ranges is constant but for rounding.
+_CONSTANT = 1e12
 
 
 def spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
@@ -21,8 +24,9 @@ def spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
     input_shape = tasks.check_input_shape()
     parts = [task.X for task in tasks]
     statistics = input_statistics(parts, input_shape) if standardize else None
-    if statistics is not None and len(input_shape) == 1:
-        _warn_of_rounding(*statistics)
+    if len(input_shape) == 1:
+        columns = _rounded_in_a_task(parts) if statistics is None else _rounded(*statistics)
+        _warn_of_rounding(columns)
     return NetSpec(
         input_shape,
         tasks.kind,
@@ -34,21 +38,49 @@ def spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
     )
 
 
-def _warn_of_rounding(mean: Tensor, scale: Tensor) -> None:
+def _rounded(mean: Tensor, scale: Tensor) -> list[int]:
+    """Return the columns that single precision rounds too much, for a network with these."""
     varies = scale != 1  # what input_statistics gives a constant column
-    columns = ((mean.abs() > _MOST * scale) & varies).nonzero().flatten().tolist()
+    return ((mean.abs() > _MOST * scale) & varies).nonzero().flatten().tolist()
+
+
+def _rounded_in_a_task(parts: Sequence[np.ndarray]) -> list[int]:
+    """Return the columns that vary in a task by so little that single precision rounds them."""
+    found = np.zeros(parts[0].shape[1:], dtype=bool)
+    for part in parts:
+        if part.dtype.itemsize > 4 and len(part):  # others are not rounded
+            low, high = np.fmin.reduce(part), np.fmax.reduce(part)  # of gaps only: NaN
+            with np.errstate(over="ignore"):
+                size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
+                found |= (size > _MOST * spread) & (size < _CONSTANT * spread)
+    return np.flatnonzero(found).tolist()
+
+
+def _warn_of_rounding(columns: list[int]) -> None:
     if columns:
         warn(
             f"column {columns[0]} (of {len(columns)} such) varies by less than a millionth of its "
             "size, and meta-training, in single precision, cannot tell its values apart. Subtract "
-            "its mean from the rows of all tasks first."
+            "its mean (of dates: the first) from the rows of all tasks first."
         )
 
 
 def target_statistics_of(tasks: TaskSet) -> tuple[float, float]:
-    """Return the mean and standard deviation of all targets (classification: 0 and 1)."""
+    """Return the mean and standard deviation of all targets (classification: 0 and 1).
+
+    Warns
+    -----
+    UserWarning
+        If those of a task cannot be told apart in single precision.
+    """
     if tasks.kind == "classification":
         return 0.0, 1.0
+    if _rounded_in_a_task([task.y[:, None] for task in tasks]):
+        warn(
+            "the targets of a task vary by less than a millionth of their size, and meta-training, "
+            "in single precision, cannot tell them apart. Subtract their mean from the targets of "
+            "all tasks first, and add it to what is predicted."
+        )
     return target_statistics(np.concatenate([task.y for task in tasks]))
 
 

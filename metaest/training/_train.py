@@ -150,6 +150,8 @@ def meta_train(
     """
     learner = make_learner(learner, tasks.kind)
     tasks, validation_tasks = readable(tasks, validation_tasks, learner)
+    teaching = Distillation.of(distill)
+    tasks = teaching.align(tasks) if teaching else tasks
     own_callbacks = check_callbacks(callbacks)
     settings = Settings(
         n_episodes, meta_batch_size, meta_lr, lr_schedule, max_grad_norm, patience,
@@ -163,15 +165,13 @@ def meta_train(
     mean, scale = target_statistics_of(tasks)
     batches = draw_held_out(validation_tasks, shape, n_episodes, random_state + 1)
     keep_best = KeepBest(batches, patience, rounds.early_looks())
-    teaching = Distillation.of(distill)
-    loss = None if teaching is None else teaching.wrap(learner.in_training(), spec, mean, scale)
+    loss = teaching.wrap(learner, spec, mean, scale, tasks.feature_names) if teaching else None
     run = run_key(learner, spec, tasks, validation_tasks, shape, settings, teaching, start)
     saver = Checkpoint(checkpoint, run, keep_best, rounds)
     clip = [] if max_grad_norm is None else [GradientNormClipping(max_grad_norm)]
     schedule = Schedule(lr_schedule, meta_lr, rounds.n_steps)
     own = [schedule, RoundTimer(), keep_best, Progress(rounds, keep_best, verbose > 0), *clip]
     module = _build(learner, spec, start, random_state)
-    _check_learns(module, learner, backbone)
     first = state_to_cpu(module.state_dict())
     net = EpisodeNet(
         module,
@@ -197,16 +197,14 @@ def _build(
     module = learner.build(spec, np.random.default_rng(random_state))
     if start is not None:
         load_weights(module, learner, start)
-    return module
-
-
-def _check_learns(module: LearnerNet, learner: Learner, backbone: Any) -> None:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         name = type(learner).__name__
         raise InvalidParameterError(
-            f"backbone={backbone!r} leaves {name} nothing to meta-train: neither has a weight. "
-            "Take backbone='auto' or 'residual', or leave out fit_meta: fit works without it."
+            f"backbone={spec.backbone!r} leaves {name} nothing to meta-train: neither has a "
+            "weight. Take backbone='auto' or 'residual', or leave out fit_meta: fit works without "
+            "it."
         )
+    return module
 
 
 def _settle(

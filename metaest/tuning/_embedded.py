@@ -134,4 +134,5 @@ def _record(
         meta_features=dict(zip(names, map(float, search["meta_features"]), strict=True)),
         fingerprint=search["fingerprint"],
         trials=tuple(make_trials(rows, search["values"][METRICS[metric]], space, search["task"])),
+        is_shipped=True,
     )

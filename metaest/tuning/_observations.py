@@ -18,6 +18,9 @@ from metaest.tuning._trials import merge_distributions
 #: Of a longer search, a model sees its best trials and its latest.
 _MOST = 300
 
+#: Of a trial: planned values that are not in its ranges, where these depend on other values.
+PLANNED_KEY = PREFIX + "planned"
+
 #: Trials that the meta-trained model has to find an improvement in.
 _PATIENCE = 8
 
@@ -28,16 +31,19 @@ class Observations(NamedTuple):
     Attributes
     ----------
     rows : Rows
-        n configurations that have a score.
+        n configurations that have a score: those of trials, and plans that became them.
     scores : ndarray of shape (n,)
         Higher is better; squashed at the bottom.
     pending : Rows
         Configurations that run, and while no trial has a score, those that were tried in vain.
+    n_trials : int
+        Trials that have a score.
     """
 
     rows: Rows
     scores: np.ndarray
     pending: Rows
+    n_trials: int
 
 
 def observe(
@@ -55,6 +61,8 @@ def observe(
     trials : sequence of FrozenTrial
         Without the one that is to be planned.
     configurations : Configurations
+        Limited to what is known of the space. A plan inside, of which a trial had the nearest
+        values that its own ranges hold, scores what the trial did.
     direction : {"maximize", "minimize"}
     """
     sign = 1.0 if direction == "maximize" else -1.0
@@ -65,10 +73,16 @@ def observe(
     done = _thin(scored)
     pending = [t for t in trials if t.state == TrialState.RUNNING and t.params]
     pending += [] if done else finished
+    rows = configurations.read([t.params for t, _ in done])
+    scores = squash(np.array([score for _, score in done])) if done else np.zeros(0)
+    plans = configurations.read([_plan_of(t) for t, _ in done])
+    became = [i for i, (t, _) in enumerate(done) if PLANNED_KEY in t.user_attrs]
+    became = [i for i in became if not configurations.moves(plans.take([i]))[0]]
     return Observations(
-        configurations.read([t.params for t, _ in done]),
-        squash(np.array([score for _, score in done])) if done else np.zeros(0),
+        rows.join(plans.take(became)),
+        np.concatenate([scores, scores[became]]),
         configurations.read([t.params for t in pending]),
+        len(done),
     )
 
 
@@ -96,6 +110,10 @@ def is_new(rows: Rows, seen: Observations) -> np.ndarray:
         return np.ones(len(rows), dtype=bool)
     differences = np.abs(rows.values[:, None] - known.values) * known.active
     return differences.max(2).min(1) > SAME
+
+
+def _plan_of(trial: FrozenTrial) -> dict[str, Any]:
+    return {**trial.params, **trial.user_attrs.get(PLANNED_KEY, {})}
 
 
 def _score(trial: FrozenTrial, sign: float, values: np.ndarray) -> float:

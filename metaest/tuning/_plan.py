@@ -22,10 +22,13 @@ class Plan:
         Also those that are not active.
     attributes : dict
         "origin"; from the portfolio, "source"; of a trial that is not free, "fixed".
+    moved : dict
+        Of the params, those that the trial's own ranges do not hold: it has the nearest value.
     """
 
     params: dict[str, Any]
     attributes: dict[str, Any] = field(default_factory=dict)
+    moved: dict[str, Any] = field(default_factory=dict)
 
 
 class Plans:

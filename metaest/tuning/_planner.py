@@ -95,7 +95,7 @@ class Planner:
         sources = self._find(records, known, direction, metric, estimator)
         whole = sources.configurations if sources else Configurations(known)
         told = [trial for trial in trials if trial._trial_id not in planned]
-        seen = observe(told, whole, direction)
+        seen = observe(told, whole.narrowed(known), direction)
         if sources is None and len(seen.rows):
             whole = whole.with_conditions(seen.rows)
         configurations = whole.narrowed(known, _absent(whole, seen))
@@ -141,7 +141,7 @@ class Planner:
             entry = self._startup.plan(sources, configurations, seen, trials, fixed)
             if entry is not None:
                 return entry
-        if len(seen.rows) < (1 if sources else self._n_random):
+        if seen.n_trials < (1 if sources else self._n_random):
             drawn = _draw_new(configurations, seen, rng)
             return Plan(configurations.write(drawn, 0), {"origin": "random"})
         is_vain = is_past_in_vain(trials, direction)
@@ -172,7 +172,7 @@ class Planner:
     def _advise(self, sources: Sources, configurations: Configurations) -> Rows:
         """Return the best configurations of past searches; they are sought once for a space."""
         if self._advice is None or self._advice[0] != configurations.limits:
-            best, _ = collect_candidates(sources.tasks, configurations)
+            best, *_ = collect_candidates(sources.tasks, configurations)
             self._advice = (configurations.limits, best)
         return configurations.bring_inside(self._advice[1], self._defaults)
 
@@ -192,7 +192,7 @@ class Planner:
         if surrogate is None:
             return "cold", self._fit("cold", None, configurations, seen), None
         warm = self._fit("surrogate", surrogate, configurations, seen)
-        if len(seen.rows) >= _SWITCH_FROM:
+        if seen.n_trials >= _SWITCH_FROM:
             cold = self._fit("cold", None, configurations, seen)
             if is_vain or cold.loss + _MARGIN < warm.loss:
                 return "cold", cold, None

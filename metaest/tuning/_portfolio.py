@@ -31,15 +31,18 @@ class Candidates:
         M configurations.
     origins : ndarray of int, shape (M,)
         The search that each is from.
+    places : ndarray of int, shape (M,)
+        Their places among its trials, from 0, the best.
     scores : ndarray of shape (T, M)
-        On each search, from 0 (its worst trial) to 1 (its best); what was not tried there is
-        estimated.
+        On each search, from 0 (its worst trial) to 1 (its best); all are estimates, also of what
+        was tried there.
     moved : ndarray of bool, shape (M,)
         Which ones lie outside of the new search, and what the scores are of is the nearest inside.
     """
 
     rows: Rows
     origins: np.ndarray
+    places: np.ndarray
     scores: np.ndarray
     moved: np.ndarray
 
@@ -104,7 +107,7 @@ def evaluate_candidates(
 
 
 def _evaluate(sources: Sources, new: Configurations | None, is_quick: bool) -> Candidates:
-    rows, origins = collect_candidates(sources.tasks, new)
+    rows, origins, places = collect_candidates(sources.tasks, new)
     moved, inside = np.zeros(len(rows), dtype=bool), rows
     if new is not None:
         moved, inside = new.moves(rows), Rows(new.bring_inside(rows).values, rows.active)
@@ -113,27 +116,28 @@ def _evaluate(sources: Sources, new: Configurations | None, is_quick: bool) -> C
         _estimate(sources.configurations.encode(task.rows), task, encoded, is_quick)
         for task in sources.tasks
     ]
-    return Candidates(rows, origins, np.array(scores), moved)
+    return Candidates(rows, origins, places, np.array(scores), moved)
 
 
 def collect_candidates(
     tasks: Sequence[SourceTask], new: Configurations | None = None
-) -> tuple[Rows, np.ndarray]:
-    """Return the best configurations of each search, and the number of the search.
+) -> tuple[Rows, np.ndarray, np.ndarray]:
+    """Return the best configurations of each search, the number of the search and their places.
 
     Where some of them lie outside of the new search, also the best that lie inside.
     """
     n_each = max(1, min(_BEST_OF_EACH, _MOST_CANDIDATES // len(tasks)))
-    parts, origins = [], []
+    parts, origins, places = [], [], []
     for number, task in enumerate(tasks[:_MOST_CANDIDATES]):
         order = np.argsort(-task.scores, kind="stable")
-        best = order[:n_each]
-        if new is not None and new.moves(task.rows.take(best)).any():
-            inside = order[~new.moves(task.rows.take(order))][:n_each]
+        best = np.arange(min(n_each, len(order)))
+        if new is not None and new.moves(task.rows.take(order[best])).any():
+            inside = np.flatnonzero(~new.moves(task.rows.take(order)))[:n_each]
             best = np.array(list(dict.fromkeys([*best, *inside])))
-        parts.append(task.rows.take(best))
+        parts.append(task.rows.take(order[best]))
         origins += [number] * len(best)
-    return parts[0].join(*parts[1:]), np.array(origins)
+        places += best.tolist()
+    return parts[0].join(*parts[1:]), np.array(origins), np.array(places)
 
 
 def _estimate(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from metaest.exceptions import HistoryError
-from metaest.tuning._configurations import Configurations, Rows, Space
-from metaest.tuning._portfolio import evaluate_candidates, greedy_portfolio
+from metaest.tuning._candidates import RatedCandidates, Searches, rate_candidates
+from metaest.tuning._configurations import Space
+from metaest.tuning._portfolio import greedy_portfolio
 from metaest.tuning._similarity import choose_weights, distances_from
-from metaest.tuning._sources import Sources
 from metaest.tuning._suggestion import Suggestion
 from metaest.tuning._words import count
 
@@ -22,59 +20,8 @@ _N_SIMILAR, _N_NEAREST = 10, 5
 _NEAR = 0.9
 #: Weights are those for a portfolio of so many, whatever is asked for: 3 are the first 3 of 5.
 _N_WEIGHED = 5
-#: What other data sets weigh once there is a search on this very one.
-_OTHERS = 1e-3
-
-
-@dataclass(frozen=True)
-class Searches:
-    """Past searches of one model.
-
-    Attributes
-    ----------
-    model : str or None
-    sources : Sources
-    fingerprints : mapping of str to str or None
-        By search.
-    estimators : mapping of str to str or None
-        The model that each search was of.
-    """
-
-    model: str | None
-    sources: Sources
-    fingerprints: Mapping[str, str | None]
-    estimators: Mapping[str, str | None]
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Configurations of one model, and their estimated scores on T data sets.
-
-    Attributes
-    ----------
-    model : str or None
-    estimators : mapping of str to str or None
-        See Searches.
-    configurations : Configurations
-    rows : Rows
-        M configurations.
-    origins : list of (str, int, int)
-        The search that each is from, its place among the trials there, and their number.
-    scores, raw : ndarray of shape (T, M)
-        From 0 to 1, and in the metric's units; higher is better.
-    low, high : ndarray of shape (T,)
-        The worst and the best trial, in the metric's units.
-    """
-
-    model: str | None
-    estimators: Mapping[str, str | None]
-    configurations: Configurations
-    rows: Rows
-    origins: list[tuple[str, int, int]]
-    scores: np.ndarray
-    raw: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+#: What other data sets weigh once there is a search on this very one: they decide between equals.
+_OTHERS = 1e-6
 
 
 class Ranking:
@@ -104,17 +51,21 @@ class Ranking:
         space: Space | None,
     ) -> None:
         shared = _shared(searches)
-        parts = [_evaluate(own, i, space) for own, i in zip(searches, shared, strict=True)]
         tasks = [searches[0].sources.tasks[i] for i in shared[0]]
         self._names = [task.name for task in tasks]
         known = searches[0].fingerprints
         self._is_same = np.array(
             [fingerprint is not None and known.get(name) == fingerprint for name in self._names]
         )
+        parts = [
+            rate_candidates(own, i, self._is_same, space)
+            for own, i in zip(searches, shared, strict=True)
+        ]
         self._distances = distances_from(tasks, meta_features or {})
         self._mixed = _say_mixed(searches)
         self._columns = [(part, number) for part in parts for number in range(len(part.rows))]
         self._raw = np.concatenate([part.raw for part in parts], axis=1)  # (T, M)
+        self._is_measured = np.concatenate([part.is_measured for part in parts], axis=1)
         low = np.min([part.low for part in parts], axis=0)[:, None]
         span = np.max([part.high for part in parts], axis=0)[:, None] - low
         plain = np.concatenate([part.scores for part in parts], axis=1)
@@ -124,18 +75,19 @@ class Ranking:
     def suggest(self, n: int, direction: str, metric: str | None) -> list[Suggestion]:
         """Return n suggestions, or fewer if there are no more candidates."""
         weights, how = self._weigh()
-        best = np.zeros(len(self._scores))
+        shown = np.ones(len(weights)) if self._is_same.any() else weights
+        shares, best = shown / shown.sum(), np.zeros(len(weights))
         found = []
         for rank, column in enumerate(greedy_portfolio(self._scores, n, weights), start=1):
             part, number = self._columns[column]
-            task, _, _ = part.origins[number]
-            added = weights * np.maximum(self._scores[:, column] - best, 0)
+            task = part.origins[number].task
+            added = shares * np.maximum(self._scores[:, column] - best, 0)
             best = np.maximum(best, self._scores[:, column])
-            score, error = self._expect(self._raw[:, column])
-            why = how if rank == 1 else self._say_what_it_adds(added / weights.sum())
+            score, error = self._expect(column)
+            why = self._say_what_it_adds(added) if rank > 1 else self._say_how(how, column)
             suggestion = Suggestion(
                 rank=rank,
-                params=_active(part, number),
+                params=part.params(number),
                 expected=float(np.average(self._scores[:, column], weights=weights)),
                 expected_score=score if score is None or direction == "maximize" else -score,
                 score_error=error,
@@ -164,15 +116,25 @@ class Ranking:
             return equal, f"{many}, all alike: similarity did not help among them"
         return weights_found, f"{many}, where similar ones weigh more"
 
+    def _say_how(self, how: str, column: int) -> str:
+        """Say why the first is the first; what was measured is not estimated."""
+        is_known = self._is_same.any() and self._is_measured[self._is_same, column].all()
+        return how.removeprefix("estimated ") if is_known else how
+
     def _distance(self, task: int) -> float | None:
         if self._distances is None or not np.isfinite(self._distances[0][task]):
             return None
         return round(float(self._distances[0][task]), 4)
 
-    def _say_origin(self, part: _Candidates, number: int) -> str:
-        name, place, n_trials = part.origins[number]
-        task = self._names.index(name)
-        said = f"{'best' if place == 0 else 'second best'} of {count(n_trials, 'trial')} on {name}"
+    def _say_origin(self, part: RatedCandidates, number: int) -> str:
+        origin = part.origins[number]
+        name, task = origin.task, self._names.index(origin.task)
+        place = {0: "best", 1: "second best"}.get(origin.place, f"number {origin.place + 1}")
+        said = f"{place} of {count(origin.n_trials, 'trial')} on {name}"
+        if origin.is_moved:
+            said = f"nearest in the new space to the {said}"
+        if origin.lost:
+            said += f", without its {' and '.join(origin.lost)}"
         if part.model is not None and part.estimators[name] is None:
             said += ", whose model is not recorded"
         if self._is_same[task]:
@@ -201,10 +163,12 @@ class Ranking:
         share = f"{is_near.sum()} of the {len(is_near)} {which}"
         return f"at least {_NEAR:.0%} of the way from the worst to the best known on {share}"
 
-    def _expect(self, raw: np.ndarray) -> tuple[float | None, float | None]:
+    def _expect(self, column: int) -> tuple[float | None, float | None]:
         """Return the mean score on the nearest data sets, and its error among the past ones."""
+        raw = self._raw[:, column]
         if self._is_same.any():
-            return float(raw[self._is_same].mean()), None
+            measured = raw[self._is_measured[:, column]]
+            return float((measured if len(measured) else raw[self._is_same]).mean()), None
         if self._distances is None:
             return None, None
         to_new, between = self._distances
@@ -240,42 +204,3 @@ def _shared(searches: Sequence[Searches]) -> list[list[int]]:
         models = ", ".join(str(own.model) for own in searches)
         raise HistoryError(f"no data set was searched with all of {models}; give one estimator.")
     return [[place[name] for name in names] for place in places]
-
-
-def _evaluate(searches: Searches, chosen: list[int], space: Space | None) -> _Candidates:
-    """Estimate what the candidates of one model are worth on the chosen data sets."""
-    every = searches.sources
-    sources = Sources(every.configurations, [every.tasks[i] for i in chosen])
-    found = evaluate_candidates(sources, is_quick=True)
-    tasks = sources.tasks
-    configurations, rows = sources.configurations, found.rows
-    if space is not None:
-        absent = [name for name in configurations.names if name not in space]
-        configurations = configurations.narrowed(space, absent)
-        rows = configurations.bring_inside(rows)
-    origins = [
-        (tasks[origin].name, int((found.origins[:number] == origin).sum()), len(tasks[origin].raw))
-        for number, origin in enumerate(found.origins)
-    ]
-    _, first = np.unique(configurations.encode(rows).round(9), axis=0, return_index=True)
-    kept = np.sort(first)  # each configuration once
-    low = np.array([task.raw.min() for task in tasks])
-    high = np.array([task.raw.max() for task in tasks])
-    scores = found.scores[:, kept]
-    return _Candidates(
-        model=searches.model,
-        estimators=searches.estimators,
-        configurations=configurations,
-        rows=rows.take(kept),
-        origins=[origins[i] for i in kept],
-        scores=scores,
-        raw=low[:, None] + scores * (high - low)[:, None],
-        low=low,
-        high=high,
-    )
-
-
-def _active(part: _Candidates, number: int) -> dict[str, Any]:
-    params = part.configurations.write(part.rows, number)
-    active = part.rows.active[number]
-    return {name: params[name] for name, on in zip(params, active, strict=True) if on}

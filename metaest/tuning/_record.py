@@ -47,6 +47,8 @@ class SearchRecord:
         Finished trials (complete, pruned, failed), in order.
     estimator : str or None, default=None
         Name of the class that was tuned, where that is known; of a pipeline, its last step's.
+    is_shipped : bool, default=False
+        Whether it comes with metaest; where either could be used, one's own searches are.
     """
 
     task: str
@@ -57,6 +59,7 @@ class SearchRecord:
     fingerprint: str | None = None
     trials: tuple[FrozenTrial, ...] = field(default=(), repr=False)
     estimator: str | None = None
+    is_shipped: bool = field(default=False, repr=False)
 
     @property
     def complete_trials(self) -> list[FrozenTrial]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,16 +15,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metaest._checks import check_int
 from metaest.exceptions import InvalidParameterError
-from metaest.tuning._configurations import Configurations
+from metaest.tuning._configurations import SAME, Configurations
 from metaest.tuning._description import describe_data
-from metaest.tuning._history import History
-from metaest.tuning._observations import known_space
+from metaest.tuning._observations import PLANNED_KEY, known_space
 from metaest.tuning._plan import Plan, Plans, fixed_params
 from metaest.tuning._planner import Planner
+from metaest.tuning._read_history import read_history
 from metaest.tuning._record import PREFIX, SearchRecord
 from metaest.tuning._scaling import fit_into
 from metaest.tuning._spaces import model_name
-from metaest.tuning._storage import check_exists
 from metaest.tuning._trials import check_space
 
 
@@ -42,7 +41,8 @@ class MetaSampler(BaseSampler):
     What a trial is from stands in its user attributes: ``metaest:origin`` is "portfolio",
     "surrogate" (meta-trained), "cold" (a model of this search alone) or "random";
     ``metaest:source`` names the past search of a portfolio entry and its data set's distance, and
-    says where the entry was moved into the new space. What was enqueued, or a PartialFixedSampler
+    says where the entry was moved into the new space; ``metaest:planned`` has what was planned and
+    is not in the trial's own ranges. What was enqueued, or a PartialFixedSampler
     fixes, stands in ``metaest:fixed``; the rest is planned to go with it, and a portfolio entry
     that differs from it is "adapted". A sampler may be shared by studies.
 
@@ -176,7 +176,7 @@ class MetaSampler(BaseSampler):
         if not search_space:
             return {}
         plan = self._plan_of(study, trial, search_space)
-        return {name: self._value(plan, name, own) for name, own in search_space.items()}
+        return {n: self._value(study, trial, plan, n, own) for n, own in search_space.items()}
 
     def sample_independent(
         self,
@@ -188,7 +188,7 @@ class MetaSampler(BaseSampler):
         """Return the planned value of a parameter, or a random one if none was planned."""
         self._raise_error_if_multi_objective(study)
         plan = self._plan_of(study, trial, {param_name: param_distribution})
-        return self._value(plan, param_name, param_distribution)
+        return self._value(study, trial, plan, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -231,9 +231,10 @@ class MetaSampler(BaseSampler):
     def _plan(
         self, study: optuna.Study, trial: FrozenTrial, asked: Mapping[str, BaseDistribution]
     ) -> Plan:
+        study = getattr(study, "_study", study)  # the whole one of a bracket of HyperbandPruner
         trials = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         space = known_space([t for t in trials if t.distributions], self._space)
-        names = getattr(study, "metric_names", None)  # a bracket of HyperbandPruner has none
+        names = study.metric_names
         return self._planner.plan(
             self.read_records(),
             trials,
@@ -247,14 +248,20 @@ class MetaSampler(BaseSampler):
             fixed=fixed_params(study, trial),
         )
 
-    def _value(self, plan: Plan, name: str, distribution: Any) -> Any:
+    def _value(
+        self, study: optuna.Study, trial: FrozenTrial, plan: Plan, name: str, distribution: Any
+    ) -> Any:
         """Return a value of the distribution that the trial asks for, whatever was planned."""
         planned = plan.params.get(name)
         if isinstance(distribution, CategoricalDistribution):
             if name in plan.params and planned in distribution.choices:
                 return distribution.choices[int(distribution.to_internal_repr(planned))]
         elif isinstance(planned, (int, float)) and not isinstance(planned, bool):
-            return fit_into(distribution, planned)
+            value = fit_into(distribution, planned)
+            if not math.isclose(value, planned, rel_tol=SAME, abs_tol=SAME):
+                plan.moved[name] = planned
+                study._storage.set_trial_user_attr(trial._trial_id, PLANNED_KEY, dict(plan.moved))
+            return value
         with self._lock:
             single = Configurations({name: distribution})
             return single.write(single.draw(1, self._rng), 0)[name]
@@ -265,34 +272,3 @@ class MetaSampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.RLock()
-
-
-def read_history(history: Any) -> list[SearchRecord]:
-    """Return the searches of a history, or of what one can be opened from.
-
-    Raises
-    ------
-    HistoryError
-        If it cannot be read; a path that does not exist is a mistake, and no new file.
-    InvalidParameterError
-        If it is none.
-    """
-    if history is None:
-        return []
-    if isinstance(history, History):
-        return history.tasks()
-    if isinstance(history, Sequence) and not isinstance(history, str):
-        if all(isinstance(record, SearchRecord) for record in history):
-            return list(history)
-        raise InvalidParameterError(
-            "history must be a History, a path, a URL or a list of SearchRecord (History.tasks() "
-            f"gives one); got a list with {', '.join(sorted({type(r).__name__ for r in history}))}."
-        )
-    if history == "embedded":
-        raise InvalidParameterError(
-            "history='embedded' says too little: MetaSampler does not know which model it tunes; "
-            "give embedded_history(estimator), for example MetaSampler(embedded_history(SVC()))."
-        )
-    if isinstance(history, (str, os.PathLike)):
-        check_exists(history)
-    return History(history).tasks()

@@ -27,6 +27,13 @@ def is_list_of_numbers(distribution: BaseDistribution) -> bool:
     )
 
 
+def are_reordered(a: BaseDistribution, b: BaseDistribution) -> bool:
+    """Whether both have the same choices, in any order; 1, 1.0 and True are different ones."""
+    if not isinstance(a, CategoricalDistribution) or not isinstance(b, CategoricalDistribution):
+        return False
+    return sorted(map(repr, a.choices)) == sorted(map(repr, b.choices))
+
+
 def is_discrete(distribution: BaseDistribution) -> bool:
     """Whether a distribution of numbers has steps."""
     return isinstance(distribution, IntDistribution) or (

@@ -44,8 +44,9 @@ class MetaSearchCV(BaseSearchCV):
         conditional spaces; where it raises ``optuna.TrialPruned``, nothing is fitted, and the
         trial counts as pruned. None: the shipped space of this kind of estimator.
     history : "embedded", History, path, URL or None, default="embedded"
-        Past searches: those that metaest ships, your own (which this search then joins; while
-        it has none of this space and model, the shipped ones are used), or None for a cold search.
+        Past searches: those that metaest ships; your own, which this search then joins (with the
+        shipped ones where these are of a like space, and with them alone while yours are of other
+        spaces or models); or None for a cold search.
     n_trials : int or None, default=50
         In total, with those of a resumed study. None: until `timeout`. A finite space without
         `sampler` ends, with a warning, when all its configurations were tried.

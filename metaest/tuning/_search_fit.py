@@ -68,12 +68,12 @@ class FoundTrials:
     @property
     def report(self) -> WarmStartReport:
         """The report about what was reused."""
-        name, offered = self.source.name, self.source.records
-        if self.search.sampler is not None:
-            name, offered = records_of(self.study.sampler)
+        is_given = self.search.sampler is not None
+        offered = records_of(self.study.sampler) if is_given else self.source.records
         used = used_records(self.study, offered)
+        given = "the given MetaSampler" if used else None
         return make_report(
-            name if used else None,
+            given if is_given else self.source.name_of(used),
             used,
             [(row.trial, row.params) for row in self.rows],
             self.search.estimator.get_params(deep=True),

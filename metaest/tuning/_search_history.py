@@ -56,6 +56,13 @@ class Source:
     records: list[SearchRecord] = field(default_factory=list)
     own: History | None = None
 
+    def name_of(self, used: Sequence[SearchRecord]) -> str | None:
+        """Return where those of the records that were used are from."""
+        kinds = {record.is_shipped for record in used}
+        if self.own is None or kinds == {True, False}:
+            return self.name if used else None
+        return None if not used else "embedded" if True in kinds else self.own._name
+
 
 def open_source(
     history: Any,
@@ -64,7 +71,7 @@ def open_source(
     space: Mapping[str, BaseDistribution] | None,
     study: optuna.Study,
 ) -> Source:
-    """Return the past searches for a search of `space` (None: not known yet).
+    """Return the past searches for a search of `space` (None: what trials ask for decides).
 
     Raises
     ------
@@ -93,10 +100,10 @@ def open_source(
     ]
     shipped = _embedded(estimator, metric, own)
     usual = shipped.records[0].space if shipped.records else {}
-    related = [record for record in records if has_most(record.space, space or usual)]
+    related = [record for record in records if space is None or has_most(record.space, space)]
     if not related:
         return shipped
-    if usual and any(are_compatible(record.space, usual) for record in related):
+    if usual and (space is None or any(are_compatible(r.space, usual) for r in related)):
         return Source(f"{own._name} and embedded", [*records, *shipped.records], own)
     return Source(own._name, records, own)
 
@@ -154,10 +161,9 @@ def choose_sampler(
     return sampler
 
 
-def records_of(sampler: Any) -> tuple[str | None, list[SearchRecord]]:
-    """Return where the past searches of the user's sampler are from, and these."""
-    records = sampler.read_records() if isinstance(sampler, MetaSampler) else []
-    return ("the given MetaSampler" if records else None), records
+def records_of(sampler: Any) -> list[SearchRecord]:
+    """Return the past searches of the user's sampler."""
+    return sampler.read_records() if isinstance(sampler, MetaSampler) else []
 
 
 def used_records(study: optuna.Study, offered: Sequence[SearchRecord]) -> list[SearchRecord]:
@@ -175,7 +181,9 @@ def used_records(study: optuna.Study, offered: Sequence[SearchRecord]) -> list[S
             known=known_space(trials, sampler._space),
             estimator=sampler._estimator,
         )
-    names = {task.name for task in sources.tasks} if sources else ()
+    names = {task.name for task in sources.tasks} if sources else set()
+    for trial in study.get_trials(deepcopy=False):  # also while less of the space was known
+        names.add(trial.user_attrs.get(PREFIX + "source", {}).get("task"))
     return [record for record in offered if record.task in names]
 
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from metaest.tuning._configurations import Configurations, Rows, Space
 from metaest.tuning._record import SearchRecord
-from metaest.tuning._scaling import is_list_of_numbers
+from metaest.tuning._scaling import are_reordered, is_list_of_numbers
 from metaest.tuning._trials import merge_distributions
 
 #: Of a longer search, its best trials and a random part of the others.
@@ -73,6 +73,8 @@ def find_sources(
 ) -> Sources | None:
     """Choose the past searches that fit a new one; None if there are none.
 
+    Of several spaces, that of most searches; where some are one's own, before the shipped ones'.
+
     Parameters
     ----------
     records : iterable of SearchRecord
@@ -105,7 +107,8 @@ def find_sources(
     ]
     if not fitting:
         return None
-    return _as_numbers(max(fitting, key=len), dict(space or known or {}), direction)
+    most = max(fitting, key=lambda group: (not all(r.is_shipped for r in group), len(group)))
+    return _as_numbers(most, dict(space or known or {}), direction)
 
 
 def are_compatible(a: Space, b: Space) -> bool:
@@ -156,11 +159,14 @@ def merge_spaces_of(spaces: Iterable[Space]) -> dict[str, BaseDistribution]:
 def _join(a: Any, b: Any) -> BaseDistribution | None:
     """Return the distribution that holds two of one meaning, or None.
 
-    Lists of numbers mean the same as their range: C in (0.1, 1, 10) and C from 0.01 to 1000.
+    Lists of numbers mean the same as their range: C in (0.1, 1, 10) and C from 0.01 to 1000. The
+    order of other choices means nothing.
     """
     merged = merge_distributions(a, b)
     lists = [own for own in (a, b) if is_list_of_numbers(own)]
     ranges = [own for own in (a, b) if isinstance(own, FloatDistribution | IntDistribution)]
+    if merged is None and len(lists) < 2 and are_reordered(a, b):
+        return a
     if merged is not None or not lists or len(lists) + len(ranges) < 2:
         return merged
     choices = [choice for own in lists for choice in own.choices]

@@ -15,12 +15,13 @@ from metaest._checks import check_int, check_targets, find_kind
 from metaest._table import Table
 from metaest.exceptions import HistoryError, InvalidParameterError, TaskError
 from metaest.meta_features._fingerprint import fingerprint
+from metaest.tuning._candidates import Searches
 from metaest.tuning._configurations import Space
 from metaest.tuning._description import describe_data
 from metaest.tuning._embedded import METRICS, MODELS, embedded_history
-from metaest.tuning._ranking import Ranking, Searches
+from metaest.tuning._ranking import Ranking
+from metaest.tuning._read_history import read_history
 from metaest.tuning._record import SearchRecord
-from metaest.tuning._sampler import read_history
 from metaest.tuning._sources import Sources, find_sources, usual_metric, why_unusable
 from metaest.tuning._spaces import model_name
 from metaest.tuning._suggestion import Suggestion
@@ -47,7 +48,9 @@ def suggest(
     each other search is estimated from that search's trials. The suggestions are in the order in
     which to try them: the first is the best on average, and each later one adds most to the best
     of those before it. Searches on similar data sets weigh more, where that would have helped
-    among the past searches. If one was on this very data set, it counts for nearly all.
+    among the past searches. If one was on this very data set, the others decide between equals
+    only, and what was tried there keeps the score that was measured. In a `space`, configurations
+    are judged where they are moved to; a parameter that it lacks has any value.
 
     Parameters
     ----------

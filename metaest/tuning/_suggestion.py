@@ -11,7 +11,8 @@ from typing import Any
 class Suggestion:
     """A configuration that is worth a try, and why.
 
-    Nothing of it was run on the new data set: all numbers are estimates from past searches.
+    Nothing is run: all numbers are estimates from past searches, but for what one of them measured
+    on this very data set.
 
     Parameters
     ----------
@@ -24,8 +25,9 @@ class Suggestion:
         the worst that was seen on a data set, to 1, the best.
     expected_score : float or None, default=None
         A cautious estimate in the metric's own units: the mean over the five data sets that are
-        most similar to the new one, or of this very one where it was searched before. None where
-        such means say nothing: for the past data sets, the median of all others is as near.
+        most similar to the new one, or of this very one where it was searched before (measured,
+        if the configuration was tried there). None where such means say nothing: for the past data
+        sets, the median of all others is as near.
     score_error : float or None, default=None
         Mean absolute error of such means on the past data sets.
     metric : str or None, default=None

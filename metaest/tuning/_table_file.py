@@ -9,6 +9,8 @@ from metaest.exceptions import DatasetError, TaskError, did_you_mean, missing_de
 
 #: What stands for a missing value among numbers: what pandas knows as such, and the "?" of UCI.
 _GAPS = {"", "#N/A", "<NA>", "?", "N/A", "NA", "NULL", "NaN", "None", "-nan", "n/a", "nan", "null"}
+#: A number with points between its thousands and, where it has decimals, a comma before these.
+_THOUSANDS = r"\s*[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?\s*"
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 
 
@@ -43,7 +45,8 @@ def read_table(path: str, target: str, *, separator: str = ",", decimal: str = "
     separator : str, default=","
         One character.
     decimal : str, default="."
-        What numbers have before their decimals.
+        What numbers have before their decimals. Where that is a comma and all points in a column
+        stand before three digits, they part thousands: "1.234" is 1234.
 
     Returns
     -------
@@ -111,9 +114,8 @@ def _parse(cells: Any, decimal: str) -> Any:
     """Return a column of texts as numbers or truth values if it has no others, with gaps."""
     import pandas as pd
 
-    numbers = pd.to_numeric(
-        cells if decimal == "." else cells.str.replace(decimal, ".", regex=False), errors="coerce"
-    )
+    plain = cells if decimal == "." else _with_points(cells, decimal)
+    numbers = pd.to_numeric(plain, errors="coerce")
     others = cells[numbers.isna()]
     known = others[~others.str.strip().isin(_GAPS)]
     if not len(known) and len(others) < len(cells):
@@ -121,6 +123,14 @@ def _parse(cells: Any, decimal: str) -> Any:
     if len(known) and known.isin(_TRUTHS).all() and len(others) == len(cells):
         return known.map(_TRUTHS).astype(bool).reindex(cells.index)
     return cells.mask(cells == "", None)
+
+
+def _with_points(cells: Any, decimal: str) -> Any:
+    """Return texts whose numbers have a point before their decimals, and none for thousands."""
+    pointed = cells[cells.str.contains(".", regex=False)]
+    if pointed.str.fullmatch(_THOUSANDS).all():
+        cells = cells.str.replace(".", "", regex=False)
+    return cells.str.replace(decimal, ".", regex=False)
 
 
 def _say_no_column(path: str, target: str, names: list[str], separator: str) -> str:

@@ -438,3 +438,34 @@ def test_columns_that_single_precision_rounds(small, task):
     shifted = np.c_[X, np.full(len(X), 5e8), X[:, 0] + 1e9]  # a constant one is no matter
     with pytest.warns(UserWarning, match=rf"column {X.shape[1] + 1} \(of 1 such\) varies by less"):
         small.fit_meta(shifted, y)
+
+
+def _minutes(day):
+    """Give times of one day that are within minutes, in seconds."""
+    return 1.7e9 + 86400.0 * day + np.random.default_rng(day).uniform(0, 600, 20)
+
+
+def test_dates_of_a_task_that_single_precision_rounds(small):
+    y, size = np.arange(20) % 2, np.r_[np.nan, np.arange(19.0)]
+    tables = [pd.DataFrame({"size": size, "of": "a", "when": _minutes(day)}) for day in range(3)]
+    tables = [table.assign(when=pd.to_datetime(table["when"], unit="s")) for table in tables]
+    with pytest.warns(UserWarning, match=r"column 2 \(of 1 such\) varies by less.*of dates: the f"):
+        small.set_params(learner="in_context").fit_meta([(table, y) for table in tables])
+
+
+def test_columns_of_a_task_that_single_precision_rounds(small):
+    y, still = np.arange(20) % 2, np.full(20, 5e8)
+    tables = [np.c_[y, still, _minutes(day)] for day in range(3)]  # over all tasks it varies
+    small.set_params(learner="protonet", standardize=False)
+    with pytest.warns(UserWarning, match=r"column 2 \(of 1 such\) varies by less"):
+        small.fit_meta([(table, y) for table in tables])
+
+
+@pytest.mark.parametrize("learner", ["ridge", "deep_kernel_gp"])
+def test_targets_that_single_precision_rounds(learner):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3, 20, 2))
+    reg = MetaFewShotRegressor(learner, n_shots=3, n_queries=3, n_episodes=4, random_state=0)
+    reg.fit_meta([(x, x[:, 0] + 1e5) for x in X])
+    with pytest.warns(UserWarning, match="targets of a task vary by less .* Subtract their mean"):
+        reg.fit_meta([(x, x[:, 0] + offset) for x, offset in zip(X, [0, 1e9, -5e9], strict=True)])

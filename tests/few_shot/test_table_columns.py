@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -16,6 +17,7 @@ from metaest._table_codes import TableCodes
 from metaest.exceptions import TaskError
 from metaest.inspection import EmbeddingDisplay
 from metaest.meta_features import MetaFeatures, fingerprint
+from metaest.model_selection import EpisodicSplit, cross_validate_episodes
 from metaest.tasks import Task
 
 
@@ -176,17 +178,45 @@ def test_periods_and_spans_of_time_are_numbers(kind) -> None:
 @pytest.mark.parametrize("kind", ["datetime64[us]", "timedelta64[us]", object])
 def test_dates_are_no_numbers(kind, is_saved, tmp_path) -> None:
     days = pd.date_range("2024-03-01", periods=8)
-    days = days - days[0] if kind == "timedelta64[us]" else days
+    held = "spans of time" if kind == "timedelta64[us]" else "dates"
+    days = days - days[0] if held == "spans of time" else days
     table = pd.DataFrame({"when": pd.Series(days, dtype=kind), "size": np.arange(8.0)})
     clf = MetaFewShotClassifier().fit(table, [0, 1] * 4)
     if is_saved:
         clf.save(tmp_path / "clf")
         clf = MetaFewShotClassifier.load(tmp_path / "clf")
     assert np.isfinite(clf.predict_proba(table.assign(when=np.nan))).all()  # a gap is neither
-    with pytest.raises(TaskError, match="'when' held dates in fit and has numbers now"):
+    with pytest.raises(TaskError, match=f"'when' held {held} in fit and has numbers now"):
         clf.predict(table.assign(when=np.arange(8)))
-    with pytest.raises(TaskError, match="'size' held numbers in fit and has dates now"):
+    with pytest.raises(TaskError, match=f"'size' held numbers in fit and has {held} now"):
         clf.predict(table.assign(size=table["when"]))
+
+
+@pytest.mark.parametrize("is_object", [False, True])
+@pytest.mark.parametrize(
+    ("held", "now", "remedy"),
+    [("dates", "spans of time", "to_datetime"), ("spans of time", "dates", "to_timedelta")],
+)
+def test_dates_are_no_spans_of_time(held: str, now: str, remedy: str, is_object: bool) -> None:
+    days = pd.Series(pd.date_range("2024-03-01", periods=8))
+    columns = {"dates": days, "spans of time": days - days[0]}
+    if is_object:
+        columns = {name: column.astype(object) for name, column in columns.items()}
+    clf = MetaFewShotClassifier().fit(pd.DataFrame({"when": columns[held]}), [0, 1] * 4)
+    said = f"column 'when' held {held} in fit and has {{}} now.*{remedy}"
+    with pytest.raises(TaskError, match=said.format(now)):
+        clf.predict(pd.DataFrame({"when": columns[now]}))
+    with pytest.raises(TaskError, match=said.format("'[^']+'")):
+        clf.predict(pd.DataFrame({"when": columns[held].astype(str)}))
+
+
+def test_files_of_older_versions_know_no_spans_of_time() -> None:
+    codes = TableCodes.of([None], [True])
+    days = pd.Series(pd.date_range("2024-03-01", periods=8))
+    for column in (days, days - days[0]):
+        assert np.isfinite(codes.encode(pd.DataFrame({"when": column}))).all()
+    with pytest.raises(TaskError, match="held dates in fit and has numbers now"):
+        codes.encode(pd.DataFrame({"when": [1.0]}))
 
 
 def test_text_and_dates_are_refused_where_fit_had_numbers() -> None:
@@ -336,6 +366,22 @@ def test_labels_of_objects_have_their_own_type(labels: list) -> None:
     expected = MetaFewShotClassifier().fit(X, plain).predict(X)
     for y in (labels * 5, pd.Series(labels * 5, dtype=object)):
         np.testing.assert_array_equal(clf.fit(X, y).predict(X), expected)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_labels_of_objects_are_scored_as_by_their_own_type(fast: bool) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    y = pd.Series(X[:, 0] > 0, dtype=object)
+    clf = MetaFewShotClassifier("protonet", random_state=0).fit(X, y)
+    assert clf.score(X, y) == clf.score(X, y.astype(bool))
+    assert clf.score(X, y, sample_weight=X[:, 0] > 0) == clf.score(X[X[:, 0] > 0], y[y])
+    cv = EpisodicSplit(4, n_ways=2, n_shots=3, n_queries=3, random_state=0)
+    options = {"scoring": None, "cv": cv, "fast": fast}
+    for model in (clf, LogisticRegression()):
+        found = cross_validate_episodes(model, X, y, **options)
+        assert found.metrics == ["accuracy"]
+        expected = cross_validate_episodes(model, X, y.astype(bool), **options)
+        assert repr(found) == repr(expected)
 
 
 def test_labels_of_several_types_are_refused() -> None:

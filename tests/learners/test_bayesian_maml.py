@@ -157,6 +157,30 @@ def test_without_steps_probabilities_are_the_mean_of_networks_on_their_own() -> 
     torch.testing.assert_close(predict(learner, module, batch).exp(), alone.mean(0), **TOLERANCE)
 
 
+class _RandomFeatures(nn.Module):
+    """Random features, which are no weights, and a layer."""
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("directions", torch.randn(*input_shape, 8))
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear((x @ self.directions).cos())
+
+
+def test_prototypes_are_of_the_features_that_predict() -> None:
+    learner = BayesianMAML(n_particles=3, inner_steps=0, head="prototype")
+    module = build(learner, backbone=_RandomFeatures)
+    batch = collate(uneven_episodes("classification"))
+    found = predict(learner, module, batch).exp()
+    nets, maml = (module, *module.others), MAML(inner_steps=0, head="prototype")
+    for net in nets:
+        net.embedding[1].directions = module.embedding[1].directions
+    alone = torch.stack([predict(maml, net, batch).exp() for net in nets])
+    torch.testing.assert_close(found, alone.mean(0), **TOLERANCE)
+
+
 def test_particles_that_coincide_stay_finite() -> None:
     # An identity has no weights, and all heads start at zero.
     learner = BayesianMAML(n_particles=3, inner_steps=3, inner_lr=0.1)

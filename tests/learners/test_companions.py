@@ -33,7 +33,8 @@ def support_of(X: np.ndarray, y: np.ndarray, n_classes: int | None = None) -> Su
 
 def in_order(X: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """Bring the columns of all into the order in which those of the first are fitted to."""
-    columns = _order_columns(X, np.zeros(X.shape[1], dtype=bool))
+    scaled = StandardScaler().fit_transform(X)
+    columns = _order_columns(scaled, np.zeros(X.shape[1], dtype=bool))
     return [rows[:, columns] for rows in (X, *others)]
 
 
@@ -95,6 +96,22 @@ def test_units_do_not_matter(data, unit: float, shift: float) -> None:
     found = predict_companions(state, torch.from_numpy(unit * test_X[None] + shift))
     assert torch.equal(found.mean.argmax(-1), expected.mean.argmax(-1))
     torch.testing.assert_close(found.mean, expected.mean, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1024.0, 1e-3])
+@pytest.mark.parametrize("column", [0, 2])
+def test_the_unit_of_one_column_does_not_matter(data, column: int, unit: float) -> None:
+    X, y, test_X, _ = data
+    units = np.ones(X.shape[1])
+    units[column] = unit
+    expected, found = (
+        predict_companions(
+            fit_companions(support_of(X * by, y), 20), torch.from_numpy(test_X[None] * by)
+        )
+        for by in (1.0, units)
+    )
+    tolerance = 0 if unit == 1024 else 1e-9  # a power of two is exact
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
 def test_as_many_classes_as_rows_need_no_warning() -> None:

@@ -145,6 +145,33 @@ def test_the_scale_is_integrated_out(n_rows: int, std: float) -> None:
     assert np.log(float(fit.square)) == pytest.approx(log_square, abs=0.1 * loose)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-7, 1e-3, 1e5])
+def test_a_scale_far_from_the_usual_one_is_integrated_out(unit: float) -> None:
+    n, yy, ym, mean, std = 19.0, 15.0 * unit**2, 4.0 * unit, -1.0, 1.8
+    u, spread, square = (
+        float(v)
+        for v in _gp._integrate_scale(
+            *(torch.tensor([v]).double() for v in (n, yy, ym)),
+            ScalePrior(torch.tensor(mean).double(), torch.tensor(std).double()),
+        )
+    )
+    log_u = np.log(u) + np.linspace(-6, 6, 6001)
+    density = n * log_u - yy * np.exp(2 * log_u) / 2 + ym * np.exp(log_u)
+    density += norm(mean, std).logpdf(log_u)
+    assert np.log(u) == pytest.approx(log_u[density.argmax()], abs=0.003)
+    weights = np.exp(density - logsumexp(density))
+    assert spread == pytest.approx(weights @ (log_u - weights @ log_u) ** 2, rel=0.1)
+    assert square == pytest.approx(weights @ np.exp(-2 * log_u), rel=0.1)
+
+
+def test_equal_targets_have_a_scale_that_is_a_number() -> None:
+    n, zero = torch.tensor([5.0, 9999.0]).double(), torch.zeros(2).double()
+    prior = ScalePrior(torch.tensor(3.0).double(), torch.tensor(2.0).double())
+    for value in _gp._integrate_scale(n, zero, zero, prior):
+        assert value.isfinite().all()
+        assert (value > 0).all()
+
+
 def test_the_gradient_is_that_of_the_likeliest_scale() -> None:
     yy, ym = torch.tensor([2.0, 0.1], dtype=float), torch.tensor([0.5, -3.0], dtype=float)
     n = torch.tensor([1.0, 9.0], dtype=float)

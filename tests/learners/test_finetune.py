@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import normalize
 from torch import nn
 
+from metaest.episodes import Support
 from metaest.learners import FineTune
 from tests.episode_helpers import (
     N_BASE_CLASSES,
@@ -72,6 +73,17 @@ def test_new_regression_head_is_ridge_on_what_the_old_one_leaves() -> None:
     change = Ridge(alpha=alpha, fit_intercept=False).fit(x, residual).predict(query)
     found = predict(learner, module, collate([episode]))[0].numpy()
     np.testing.assert_allclose(found, query @ old + change)
+
+
+def test_penalty_of_a_regression_is_on_the_sum_of_its_rows() -> None:
+    learner = FineTune(l2=0.5)
+    module = build(learner, "regression", backbone=_identity)
+    support = collate([make_episode("regression")]).support
+    twice = Support(*(torch.cat([v, v], 1) for v in (support.x, support.y, support.mask)), None)
+    once = learner.adapt(module, support)["weight"]
+    assert (learner.adapt(module, twice)["weight"] - once).abs().max() > 1e-3
+    same = FineTune(l2=1.0).adapt(module, twice)["weight"]
+    torch.testing.assert_close(same, once)
 
 
 def test_pretraining_is_cross_entropy_over_all_base_classes() -> None:

@@ -33,7 +33,8 @@ def support_of(X: np.ndarray, y: np.ndarray) -> Support:
 def data(request: pytest.FixtureRequest) -> tuple[np.ndarray, ...]:
     X, y = load_diabetes(return_X_y=True)
     n = request.param
-    X = X[:, _order_columns(X[:n], np.zeros(X.shape[1], dtype=bool))]
+    scaled = StandardScaler().fit_transform(X[:n])
+    X = X[:, _order_columns(scaled, np.zeros(X.shape[1], dtype=bool))]
     order = np.lexsort((y[:n], *X[:n].T))
     y = ((y - y[:n].mean()) / y[:n].std()).round(9)
     return X[:n][order], y[:n][order], X[n : n + 40], y[n : n + 40]
@@ -158,6 +159,17 @@ def test_order_of_the_rows(data) -> None:
         for support in (support_of(X[order], y[order]), support_of(X, y))
     )
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("column", [0, 3])
+def test_the_unit_of_one_column_does_not_matter(data, column: int) -> None:
+    X, y, test_X, _ = data
+    units = np.where(np.arange(X.shape[1]) == column, 1024.0, 1.0)
+    expected, found = (
+        predict_regressors(fit_regressors(support_of(X * by, y), 5), torch.from_numpy(rows * by))
+        for by, rows in ((1.0, test_X[None]), (units, test_X[None]))
+    )
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3])

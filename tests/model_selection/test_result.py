@@ -91,6 +91,16 @@ def test_an_episode_that_failed_for_one_is_left_out_of_the_difference():
     assert len(result) == N
 
 
+def test_titles_tell_over_how_many_episodes_the_means_are():
+    holed = BASE.copy()
+    holed[:10] = np.nan
+    result = make_result({"a": {"accuracy": BASE}, "b": {"accuracy": holed}})
+    assert repr(result.compare("a")).startswith("difference to a (40 of 50 episodes): mean")
+    assert repr(result).startswith("EpisodeScores (50 episodes): mean")
+    result = make_result({"b": {"accuracy": holed}, "c": {"accuracy": holed}})
+    assert repr(result).startswith("EpisodeScores (40 of 50 episodes): mean")
+
+
 def test_the_frame_has_a_row_per_estimator_and_episode(result):
     frame = result.to_frame()
     assert frame.shape == (2 * N, 7)

@@ -1,6 +1,7 @@
 """MetaSampler: where trials come from, spaces of all kinds, misleading histories."""
 
 import copy
+import dataclasses
 import pickle
 import time
 from collections.abc import Callable
@@ -148,6 +149,34 @@ def test_the_metric_of_the_study_counts() -> None:
         study.set_metric_names([metric])
         study.optimize(objective, n_trials=1)
         assert origins(study) == [origin]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_brackets_of_hyperband_are_one_study() -> None:
+    records = make_history(4, metric="accuracy") + [
+        dataclasses.replace(own, task=f"other {own.task}") for own in make_history(3, metric="f1")
+    ]
+    pruner = optuna.pruners.HyperbandPruner(1, 9, 3)
+    sampler = MetaSampler(records, seed=0, surrogate="cold")
+    study = optuna.create_study(
+        study_name="one", direction="maximize", sampler=sampler, pruner=pruner
+    )
+    study.set_metric_names(["f1"])
+
+    def prunes(trial: Trial) -> float:
+        value = objective(trial)
+        for step in range(1, 10):
+            trial.report(value - 10 / step, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    study.optimize(prunes, n_trials=9)
+    assert len({pruner._get_bracket_id(study, trial) for trial in study.trials}) == 3
+    assert len(configurations(study)) == 9
+    assert origins(study) == ["portfolio"] * 3 + ["cold"] * 6
+    sources = [trial.user_attrs["metaest:source"]["task"] for trial in study.trials[:3]]
+    assert all(task.startswith("other") for task in sources)  # the study's metric
 
 
 @pytest.mark.parametrize(("n_tasks", "n_trials"), [(1, 1), (1, 15), (2, 15), (2, 1)])

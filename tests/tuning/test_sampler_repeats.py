@@ -86,6 +86,32 @@ def test_a_parameter_that_trials_should_have_and_never_do_is_absent() -> None:
     assert _absent(always, observe([], always, "maximize")) == []
 
 
+def dependent(trial: Trial) -> float:
+    a = trial.suggest_int("a", 2, 40)
+    return float(-((a - 22) ** 2) - (trial.suggest_int("b", 1, a) - 17) ** 2)
+
+
+def test_plans_that_the_ranges_do_not_hold_are_not_made_again() -> None:
+    study = start(None)
+    study.optimize(dependent, n_trials=30)
+    assert distinct(study) >= 24
+    assert [t.user_attrs["metaest:origin"] for t in study.trials].count("random") == 8
+    moved = [trial for trial in study.trials if "metaest:planned" in trial.user_attrs]
+    assert moved
+    assert all(t.params["b"] == t.params["a"] < t.user_attrs["metaest:planned"]["b"] for t in moved)
+    # What lies outside of the whole range, not of one that depends, says nothing new.
+    space = {"b": IntDistribution(1, 9)}
+    trial = optuna.create_trial(
+        value=0.0,
+        params={"b": 9},
+        distributions=space,
+        user_attrs={"metaest:planned": {"b": 20}},
+    )
+    wide = Configurations({"b": IntDistribution(1, 40)})
+    assert len(observe([trial], wide, "maximize").rows) == 2
+    assert len(observe([trial], wide.narrowed(space), "maximize").rows) == 1
+
+
 @pytest.mark.parametrize(
     ("past", "new", "n"),
     [

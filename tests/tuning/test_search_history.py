@@ -272,9 +272,11 @@ def test_a_search_of_something_else_leaves_the_shipped_ones() -> None:
         },
     )
     for estimator in (HistGradientBoostingClassifier(), SVC()):
-        for space in (default_space(estimator), None):  # None: a callable's
-            source = open_source(history, estimator, "accuracy", space, study)
-            assert source.name == "embedded"
+        source = open_source(history, estimator, "accuracy", default_space(estimator), study)
+        assert source.name == "embedded"
+        shipped = source.records
+        source = open_source(history, estimator, "accuracy", None, study)  # a callable's
+        assert source.records == [*history.tasks(), *shipped]  # trials will tell which fit
     assert open_source(history, KMeans(), "score", None, study).records == history.tasks()
     part = {"C": default_space(SVC())["C"]}
     history.add_trials("narrow", [{"C": 1.0}], [1.0], space=part)
@@ -285,6 +287,25 @@ def test_a_search_of_something_else_leaves_the_shipped_ones() -> None:
     history.add_trials("late", [{"C": 1.0}], [1.0], space=part)
     both = open_source(history, SVC(), "accuracy", None, study)
     assert both.name == "in memory and embedded"
+
+
+def test_a_callable_learns_from_the_users_searches_of_a_shipped_model() -> None:
+    def space(trial: optuna.Trial) -> dict[str, Any]:
+        params = {"C": trial.suggest_float("C", 0.01, 100, log=True)}
+        params["kernel"] = trial.suggest_categorical("kernel", ["rbf", "linear"])
+        if params["kernel"] == "rbf":
+            params["gamma"] = 10 ** trial.suggest_float("log_gamma", -4, 1)
+        return params
+
+    history = History()
+    options: dict[str, Any] = {"history": history, "cv": 3, "random_state": 0}
+    cold = MetaSearchCV(SVC(), space, n_trials=6, **options).fit(X[:, :2], Y).warm_start_report_
+    # While only C is known, the shipped searches fit; the report does not hide what was used.
+    assert (cold.source, cold.n_source_tasks, cold.origins["portfolio"]) == ("embedded", 1, 1)
+    warm = MetaSearchCV(SVC(), space, n_trials=2, **options).fit(X, Y).warm_start_report_
+    assert warm.origins == {"portfolio": 2}
+    assert (warm.source, warm.n_source_tasks) == ("in memory", 1)
+    assert warm.startup_trials[0]["source"]["task"] == history.tasks()[0].task
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,23 @@ def test_this_very_data_set_counts_for_nearly_all(history: History) -> None:
         optuna.delete_study(study_name="itself", storage=history.storage)
 
 
+def test_what_was_measured_on_this_very_data_set_is_not_estimated() -> None:
+    history, X, y = History(), *small(17)
+    space, grid = {"a": FloatDistribution(0, 1)}, [{"a": 0.1 * step} for step in range(8)]
+    for task in range(3):
+        values = [step % 5 + task for step in range(8)]
+        history.add_trials(f"t{task}", grid, values, space=space, X=X, y=y)
+    first, second = suggest(history, X, y, n=2)
+    assert first.params == grid[4]
+    assert (first.expected, first.expected_score) == (1.0, 5.0)
+    assert first.reasons == (
+        "best of 8 trials on t0, this very data set",
+        "best on this very data set, which was searched before",
+        "at least 90% of the way from the worst to the best known on 3 of the 3 past data sets",
+    )
+    assert (second.params, second.expected_score) == (grid[3], 4.0)
+
+
 def test_without_data_all_past_data_sets_count_alike(history: History) -> None:
     found = suggest(history, n=50)
     assert [s.rank for s in found] == list(range(1, len(found) + 1))
@@ -199,6 +216,52 @@ def test_configurations_are_brought_into_the_asked_space(history: History) -> No
         suggest(history, space={"other": FloatDistribution(0, 1)})
     with pytest.raises(InvalidParameterError, match="space must be a dict"):
         suggest(history, space={})
+
+
+def test_what_is_moved_into_the_asked_space_is_judged_there() -> None:
+    history, wide = History(), FloatDistribution(0, 10)
+    grid = [{"x": float(x), "z": float(z)} for x in range(1, 11) for z in (2, 5, 8)]
+    for task in range(4):
+        values = [1 - 0.01 * (p["x"] - 9) ** 2 - 0.003 * (p["z"] - 5) ** 2 for p in grid]
+        history.add_trials(f"t{task}", grid, values, space={"x": wide, "z": wide})
+    low, high = min(values), max(values)
+    found = suggest(history, n=8, space={"x": FloatDistribution(0, 3.5), "z": wide})
+    assert found[0].params == {"x": 3.5, "z": 5.0}
+    true = (1 - 0.01 * (3.5 - 9) ** 2 - low) / (high - low)
+    assert found[0].expected == pytest.approx(true, abs=0.06)
+    assert found[0].reasons[0] == "nearest in the new space to the best of 30 trials on t0"
+    assert found[0].reasons[2].endswith("on 0 of the 4 past data sets")
+    inside = [own.reasons[0] for own in found if own.params["x"] == 3.0]
+    assert inside == [f"number {place} of 30 trials on t0" for place in (22, 23)]
+
+
+def test_a_parameter_that_the_asked_space_lacks_has_any_value() -> None:
+    history, unit = History(), FloatDistribution(0, 1)
+    params = [{"x": x / 4, "g": g / 4} for x in range(5) for g in range(5)]
+    for task in "ab":
+        values = [p["g"] - 0.1 * abs(p["x"] - 0.5) for p in params]
+        history.add_trials(task, params, values, space={"x": unit, "g": unit})
+    found = suggest(history, n=1, space={"x": unit})[0]
+    assert found.params == {"x": 0.5}
+    assert 0.2 < found.expected < 0.6  # the mean over g, not that of g = 1
+    assert found.reasons[0] == "best of 25 trials on a, without its g"
+
+
+def test_choices_in_another_order_are_the_same_space() -> None:
+    history, unit = History(), FloatDistribution(0, 1)
+    choices = ["rbf", None, 3]
+    params = [{"k": k, "x": x} for k in choices for x in (0.2, 0.6)]
+    for task in "ab":
+        values = [float(p["k"] is None) - abs(p["x"] - 0.6) for p in params]
+        space = {"k": CategoricalDistribution(choices), "x": unit}
+        history.add_trials(task, params, values, space=space)
+    new = {"k": CategoricalDistribution([3, "rbf", None]), "x": unit}
+    assert suggest(history, n=1, space=new)[0].params == {"k": None, "x": 0.6}
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(history, seed=0))
+    assert study.ask({"k": new["k"]}).params == {"k": None}
+    assert study.trials[0].user_attrs["metaest:origin"] == "portfolio"
+    with pytest.raises(HistoryError, match="2 with another space"):
+        suggest(history, space={"k": CategoricalDistribution([3.0, "rbf", None]), "x": unit})
 
 
 def test_only_active_parameters_are_suggested() -> None:
