@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.preprocessing import StandardScaler
 
 from metaest import MetaFewShotClassifier
 from metaest.episodes import Support
@@ -51,7 +52,8 @@ def test_opinions_know_nothing_of_the_row_itself() -> None:
 
 def test_the_forests_are_out_of_bag() -> None:
     X, y = make_task()
-    X = X[:, _order_columns(X, np.zeros(X.shape[1], dtype=bool))]
+    scaled = StandardScaler().fit_transform(X)
+    X = X[:, _order_columns(scaled, np.zeros(X.shape[1], dtype=bool))]
     order = np.lexsort((y, *X.T))
     forest = RandomForestClassifier(16, min_samples_leaf=2, oob_score=True, random_state=0)
     with np.errstate(invalid="ignore"):
