@@ -13,7 +13,7 @@ from metaest.episodes import EpisodeSampler
 from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 from metaest.few_shot._checks import hold_out
 from metaest.model_selection import EpisodicSplit, cross_validate_episodes
-from metaest.tasks import TaskSet
+from metaest.tasks import Task, TaskSet
 
 ROWS = np.random.default_rng(0).normal(size=(60, 6))
 
@@ -92,6 +92,23 @@ def test_held_out_clusters_are_of_rows_that_are_not_trained_on(rotated: bool) ->
         assert not known & fresh
         assert len(kept) > 1
         assert min(np.bincount(task.codes).min() for part in (kept, held_out) for task in part) > 19
+
+
+def test_tables_that_are_clustered_are_divided_each_by_itself() -> None:
+    settings = {"method": "cactus", "n_clusters": 10, "min_rows": 20, "n_partitions": 6}
+    tables = np.random.default_rng(0).normal(size=(3, 300, 2))
+    clustered = [task for X in tables[:2] for task in TaskSet.from_unlabeled(X, **settings)]
+    tasks = TaskSet([*clustered, Task(tables[2], np.arange(300) % 2, kind="classification")])
+    for seed in range(5):
+        parts = tasks.split(0.5, random_state=seed)
+        for X in tables:
+            known, fresh = (
+                {i for i, row in enumerate(X) if any((row == task.X).all(1).any() for task in part)}
+                for part in parts
+            )
+            assert not known & fresh
+            assert len(known | fresh) > 200  # not those of classes that got too small
+        assert parts[1]
 
 
 def test_too_few_clusters_to_hold_any_out() -> None:

@@ -172,7 +172,9 @@ def _names_of_parameters(module: nn.Module) -> dict[str, str]:
 
 @contextmanager
 def _fixed_buffers(module: nn.Module) -> Iterator[None]:
-    """Say what to do where a network changes a buffer, which tasks that run together share.
+    """Say what to do where a network gives a buffer a value for each task; put back what it held.
+
+    A buffer that all tasks share, such as a count of calls, may change.
 
     Raises
     ------
@@ -182,28 +184,34 @@ def _fixed_buffers(module: nn.Module) -> Iterator[None]:
         (layer, f"{prefix}.{name}".lstrip("."), name, buffer)
         for prefix, layer in module.named_modules()
         for name, buffer in layer._buffers.items()
-        if buffer is not None and not type(layer).__module__.startswith("metaest.nets.")
+        if not type(layer).__module__.startswith("metaest.nets.")
     ]
-    cause: RuntimeError | None = None
+    changed = []
     try:
-        yield
+        try:
+            yield
+        finally:
+            for layer, full, name, buffer in held:
+                now = layer._buffers.get(name)
+                if now is not None and torch._C._functorch.is_batchedtensor(now):
+                    changed.append(full)
+                    layer._buffers[name] = buffer
     except RuntimeError as error:
         if not held or not any(words in str(error) for words in _REFUSALS):
             raise
-        cause = error
-    changed = [full for layer, full, name, buffer in held if layer._buffers[name] is not buffer]
-    for layer, _, name, buffer in held:
-        layer._buffers[name] = buffer
-    if cause is not None or changed:
-        reason = "" if cause is None else f" torch says: {cause}"
-        raise InvalidParameterError(
-            "the backbone cannot run several tasks at once, as this learner does. Expected a "
-            "forward that changes no buffer; it may change "
-            f"{', '.join(changed or [full for _, full, _, _ in held])}. Give the layer that "
-            "holds it an attribute track_running_stats = True, and tasks run one after another, "
-            "or write spectral norms with torch.nn.utils.parametrizations.spectral_norm."
-            f"{reason}"
-        ) from cause
+        raise _refusal(changed or [full for _, full, _, _ in held], error) from error
+    if changed:
+        raise _refusal(changed)
+
+
+def _refusal(buffers: list[str], error: Exception | None = None) -> InvalidParameterError:
+    reason = "" if error is None else f" torch says: {error}"
+    return InvalidParameterError(
+        "the backbone cannot run several tasks at once, as this learner does. Expected a "
+        f"forward that changes no buffer; it may change {', '.join(buffers)}. Give the layer that "
+        "holds it an attribute track_running_stats = True, and tasks run one after another, "
+        f"or write spectral norms with torch.nn.utils.parametrizations.spectral_norm.{reason}"
+    )
 
 
 def encode(module: nn.Module, x: Tensor) -> Tensor:

@@ -9,6 +9,37 @@ import numpy as np
 from metaest.tasks._task import Task
 
 
+def divide_tables(
+    kept: Sequence[Task], held_out: Sequence[Task], share: float, rng: np.random.Generator
+) -> tuple[list[Task], list[Task]]:
+    """Give the held-out tasks rows that the others do not have, of each table by itself.
+
+    Tasks of rows of their own stay as they are, and so do those of a table that are all on one
+    side. A table of too few classes to divide has all its tasks kept.
+
+    Parameters
+    ----------
+    kept, held_out : sequence of Task
+    share : float
+        See :func:`divide_rows`.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    kept, held_out : list of Task
+    """
+    all_kept: list[Task] = []
+    all_held_out: list[Task] = []
+    for table in dict.fromkeys(task._table for task in (*kept, *held_out)):
+        own = [task for task in kept if task._table == table]
+        out = [task for task in held_out if task._table == table]
+        if table is not None and own and out:
+            own, out = divide_rows(own, out, share, rng) or ([*own, *out], [])
+        all_kept += own
+        all_held_out += out
+    return all_kept, all_held_out
+
+
 def divide_rows(
     kept: Sequence[Task], held_out: Sequence[Task], share: float, rng: np.random.Generator
 ) -> tuple[list[Task], list[Task]] | None:

@@ -91,7 +91,8 @@ class Task:
     #: Of each class, the number of the one that it is a changed copy of; None: there are no copies.
     _originals: np.ndarray | None = None
 
-    #: Of each row, its number in a table that several tasks take their rows from; None: its own.
+    #: A table that several tasks take their rows from, and each row's number there; None: its own.
+    _table: str | None = None
     _row_numbers: np.ndarray | None = None
 
     #: What of ``TaskSet.from_unlabeled`` tells how many rows a class has.
@@ -170,7 +171,7 @@ class Task:
         if self._originals is not None:
             part._originals = self._originals[kept]
         if self._row_numbers is not None:
-            part._row_numbers = self._row_numbers[rows]
+            part._table, part._row_numbers = self._table, self._row_numbers[rows]
         part._size_parameter = self._size_parameter
         return part
 

@@ -12,7 +12,7 @@ import numpy as np
 from metaest._checks import Kind, check_int, is_real
 from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.tasks._labeled import LabeledMixin
-from metaest.tasks._shared_rows import divide_rows
+from metaest.tasks._shared_rows import divide_tables
 from metaest.tasks._task import Augment, Task
 from metaest.tasks._unlabeled import UnlabeledMixin
 
@@ -156,13 +156,13 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
             order = rng.permutation(len(self))
             cut = min(max(1, round(held_out * len(self))), len(self) - 1)
             kept, out = np.sort(order[cut:]), np.sort(order[:cut])
-            tasks = self._subset(kept), TaskSet([self._tasks[i] for i in out])
+            sides = self._subset(kept), TaskSet([self._tasks[i] for i in out])
             if not self._shares_rows:
-                return tasks
-            divided = divide_rows(*tasks, held_out, rng)
-            if divided is None:
+                return sides
+            kept_tasks, held_out_tasks = divide_tables(*sides, held_out, rng)
+            if not held_out_tasks:
                 return self, None
-            return TaskSet(divided[0], augment=self.augment), TaskSet(divided[1])
+            return TaskSet(kept_tasks, augment=self.augment), TaskSet(held_out_tasks)
         parts = self._tasks[0]._split_classes(held_out, rng)
         if parts is None:
             return self, None
@@ -200,7 +200,7 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
             originals = np.arange(n_classes) if task._originals is None else task._originals
             part._originals = np.tile(originals, 4)
             if task._row_numbers is not None:
-                part._row_numbers = np.tile(task._row_numbers, 4)
+                part._table, part._row_numbers = task._table, np.tile(task._row_numbers, 4)
             part._size_parameter = task._size_parameter
             turned.append(part)
         return TaskSet(turned, augment=self.augment)
@@ -218,8 +218,8 @@ class TaskSet(LabeledMixin, UnlabeledMixin, Sequence[Task]):
 
     @property
     def _shares_rows(self) -> bool:
-        """Whether the tasks are of the rows of one table."""
-        return all(task._row_numbers is not None for task in self._tasks)
+        """Whether tasks may be of the rows of one table."""
+        return any(task._table is not None for task in self._tasks)
 
     def _subset(self, indices: Sequence[int] | np.ndarray) -> TaskSet:
         return TaskSet([self._tasks[i] for i in indices], augment=self.augment)

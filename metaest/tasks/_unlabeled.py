@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+import joblib
 import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
@@ -170,7 +171,7 @@ def make_clustered_tasks(
             "Lower n_clusters."
         )
     rng = np.random.default_rng(random_state)
-    tasks = []
+    tasks, table = [], joblib.hash(X)
     for number in range(n_partitions):
         scale = rng.uniform(size=features.shape[1]) if number else np.ones(features.shape[1])
         seed = int(rng.integers(2**31))
@@ -179,7 +180,8 @@ def make_clustered_tasks(
         kept = np.bincount(y, minlength=n_clusters)[y] >= min_rows
         if len(np.unique(y[kept])) >= 2:
             task = Task(X[kept], y[kept], kind="classification", name=f"partition {number}")
-            task._row_numbers, task._size_parameter = np.flatnonzero(kept), "min_rows"
+            task._table, task._row_numbers = table, np.flatnonzero(kept)
+            task._size_parameter = "min_rows"
             tasks.append(task)
     if not tasks:
         raise TaskError(

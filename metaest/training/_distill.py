@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaest.episodes import EpisodeBatch
-from metaest.exceptions import InvalidParameterError
+from metaest.exceptions import InvalidParameterError, TaskError
 from metaest.learners import Gaussian, Learner, LearnerNet
 from metaest.learners._base import masked_mean
 from metaest.nets import NetSpec
@@ -110,7 +110,13 @@ class Distillation:
         TaskError
             If it cannot read them.
         """
-        return readable(tasks, None, self.teacher.learner)[0]
+        try:
+            return readable(tasks, None, self.teacher.learner)[0]
+        except TaskError as error:
+            raise TaskError(
+                f"distill: the teacher, {self.teacher.learner!r}, cannot read the tasks. Take one "
+                f"that can, or leave out distill. {error}"
+            ) from error
 
     def wrap(
         self,

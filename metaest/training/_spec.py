@@ -16,7 +16,9 @@ from metaest.tasks import TaskSet
 #: A column of larger mean than so many standard deviations is rounded too much.
 _MOST = 1e6
 #: A column of larger size than this many ranges is constant but for rounding.
-_CONSTANT = 1e12
+_CONSTANT = 1e9
+#: Rounding errors of more than this share of a column's range are told.
+_LARGEST_ERROR = 0.05
 
 
 def spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
@@ -52,7 +54,11 @@ def _rounded_in_a_task(parts: Sequence[np.ndarray]) -> list[int]:
             low, high = np.fmin.reduce(part), np.fmax.reduce(part)  # of gaps only: NaN
             with np.errstate(over="ignore"):
                 size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
-                found |= (size > _MOST * spread) & (size < _CONSTANT * spread)
+                suspects = (size > _MOST * spread) & (size < _CONSTANT * spread)
+                for column in np.flatnonzero(suspects & ~found):
+                    values = part[:, column].astype(np.float64)
+                    error = np.nanmax(np.abs(values.astype(np.float32) - values))
+                    found[column] = error > _LARGEST_ERROR * spread[column]
     return np.flatnonzero(found).tolist()
 
 

@@ -89,7 +89,7 @@ class Ranking:
                 rank=rank,
                 params=part.params(number),
                 expected=float(np.average(self._scores[:, column], weights=weights)),
-                expected_score=score if score is None or direction == "maximize" else -score,
+                expected_score=score if score is None or direction == "maximize" else 0.0 - score,
                 score_error=error,
                 metric=metric,
                 estimator=part.model or part.estimators[task],

@@ -107,7 +107,13 @@ def find_sources(
     ]
     if not fitting:
         return None
-    most = max(fitting, key=lambda group: (not all(r.is_shipped for r in group), len(group)))
+    is_shipped = [all(record.is_shipped for record in group) for group in fitting]
+    # One's own go before shipped ones, unless they lack what is asked for; else the most searches.
+    first = [
+        any(is_shipped) and not shipped and (known or {}).keys() <= group[0].space.keys()
+        for group, shipped in zip(fitting, is_shipped, strict=True)
+    ]
+    most = max(zip(first, fitting, strict=True), key=lambda pair: (pair[0], len(pair[1])))[1]
     return _as_numbers(most, dict(space or known or {}), direction)
 
 

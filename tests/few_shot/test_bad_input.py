@@ -469,3 +469,6 @@ def test_targets_that_single_precision_rounds(learner):
     reg.fit_meta([(x, x[:, 0] + 1e5) for x in X])
     with pytest.warns(UserWarning, match="targets of a task vary by less .* Subtract their mean"):
         reg.fit_meta([(x, x[:, 0] + offset) for x, offset in zip(X, [0, 1e9, -5e9], strict=True)])
+    whole = 9e6 + np.arange(20) % 4  # which single precision has exactly
+    jitter = 1 + 1e-10 * rng.normal(size=20)  # equal but for rounding
+    reg.fit_meta([(x, y) for x, y in zip(X, [whole, jitter, X[0, :, 0]], strict=True)])

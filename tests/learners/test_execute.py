@@ -234,6 +234,40 @@ def test_a_buffer_that_changes_is_named_and_can_be_declared(in_place: bool) -> N
     assert torch.equal(net.center, before)
 
 
+class _Remembering(nn.Module):
+    """Changes buffers in its forward: what all tasks share, and what is of each task."""
+
+    def __init__(self, *, of_tasks: bool) -> None:
+        super().__init__()
+        self.layer, self.of_tasks = nn.Linear(3, 4), of_tasks
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("table", None, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls = self.calls + 1
+        if self.table is None:
+            self.table = x.mean(0) if self.of_tasks else torch.ones(3)
+        return self.layer(x + self.table)
+
+
+def test_buffers_that_all_tasks_share_may_change() -> None:
+    net, x = _Remembering(of_tasks=False), torch.randn(2, 5, 3)
+    for _ in range(2):
+        out = run_tasks(net, expand_parameters(net, 2), x)
+    assert net.calls == 2
+    torch.testing.assert_close(out, net.layer(x + 1))
+
+
+def test_no_values_of_tasks_stay_in_a_buffer_that_held_none() -> None:
+    net, x = _Remembering(of_tasks=True), torch.randn(2, 5, 3)
+    with pytest.raises(InvalidParameterError, match=r"may change table\."):
+        run_tasks(net, expand_parameters(net, 2), x)
+    assert net.table is None
+    with pytest.raises(RuntimeError, match="size"):
+        run_tasks(net, expand_parameters(net, 2), x[..., :2])
+    assert net.table is None
+
+
 def test_other_errors_of_a_backbone_with_buffers_stay_its_own() -> None:
     net = _RunningMean(in_place=False).eval()
     with pytest.raises(RuntimeError, match="Expected size"):

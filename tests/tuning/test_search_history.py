@@ -1,5 +1,6 @@
 """MetaSearchCV: what it takes from a history, what it records there, and its report."""
 
+import dataclasses
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +29,7 @@ from metaest.tuning._embedded import MODELS
 from metaest.tuning._record import ESTIMATOR_KEY, attributes
 from metaest.tuning._search_history import open_source
 from metaest.tuning._search_report import make_report
+from metaest.tuning._sources import find_sources
 
 X, Y = load_iris(return_X_y=True)
 SPACE = {"C": FloatDistribution(1e-2, 1e2, log=True)}
@@ -402,3 +404,18 @@ def test_every_shipped_model_has_its_searches(make: type) -> None:
             source = open_source(history, estimator, "accuracy", space, study)
             assert source.name == "embedded"
             assert len(source.records) > 10
+
+
+def test_own_searches_that_lack_what_is_asked_for_leave_the_shipped_ones() -> None:
+    both = {"C": FloatDistribution(0.1, 10, log=True), "gamma": FloatDistribution(0.1, 10)}
+    kinds = {"shipped": both, "own": {"C": both["C"], "degree": IntDistribution(1, 5)}}
+    records = []
+    for kind, space in kinds.items():
+        history = History()
+        params = [dict.fromkeys(space, value) for value in (1, 2, 3)]
+        history.add_trials(kind, params, [0.1, 0.2, 0.3], space=space)
+        records += [dataclasses.replace(r, is_shipped=kind == "shipped") for r in history.tasks()]
+    for known, name in (({"C": both["C"]}, "own"), (both, "shipped")):
+        found = find_sources(records, direction="maximize", known=known)
+        assert found is not None
+        assert [task.name for task in found.tasks] == [name]
