@@ -26,6 +26,12 @@ _REMEDIES: dict[str, str] = {
     "spans of time": "Make spans of time of them, with pd.to_timedelta.",
 }
 
+#: The remedies where one became the other.
+_CROSSED: dict[tuple[str, str], str] = {
+    ("dates", "spans of time"): "Add the date that they are counted from.",
+    ("spans of time", "dates"): "Subtract the date that those in fit are counted from.",
+}
+
 #: Text with more different values than this may be numbers that were read as text,
 _MANY = 10
 #: if so many of them are: one "?" makes text of a column.
@@ -195,7 +201,8 @@ def _check_dates(column: Column, name: Any, held: _Held) -> None:
 
 def _refuse(name: Any, held: _Held, has: str) -> NoReturn:
     then = "dates" if held is True else held or "numbers"
-    raise TaskError(f"column {name!r} held {then} in fit and has {has} now. {_REMEDIES[then]}")
+    remedy = _CROSSED.get((then, has), _REMEDIES[then])
+    raise TaskError(f"column {name!r} held {then} in fit and has {has} now. {remedy}")
 
 
 def _numbers(raw: np.ndarray, name: Any, held: _Held) -> Column:

@@ -73,7 +73,8 @@ def find_sources(
 ) -> Sources | None:
     """Choose the past searches that fit a new one; None if there are none.
 
-    Of several spaces, that of most searches; where some are one's own, before the shipped ones'.
+    Of several spaces, that of most searches; one's own before shipped ones, unless they lack a
+    parameter that is known.
 
     Parameters
     ----------
@@ -108,7 +109,6 @@ def find_sources(
     if not fitting:
         return None
     is_shipped = [all(record.is_shipped for record in group) for group in fitting]
-    # One's own go before shipped ones, unless they lack what is asked for; else the most searches.
     first = [
         any(is_shipped) and not shipped and (known or {}).keys() <= group[0].space.keys()
         for group, shipped in zip(fitting, is_shipped, strict=True)

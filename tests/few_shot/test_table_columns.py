@@ -203,10 +203,11 @@ def test_dates_are_no_spans_of_time(held: str, now: str, remedy: str, is_object:
     if is_object:
         columns = {name: column.astype(object) for name, column in columns.items()}
     clf = MetaFewShotClassifier().fit(pd.DataFrame({"when": columns[held]}), [0, 1] * 4)
-    said = f"column 'when' held {held} in fit and has {{}} now.*{remedy}"
-    with pytest.raises(TaskError, match=said.format(now)):
+    said = f"column 'when' held {held} in fit and has {{}} now.*{{}}"
+    crossed = {"dates": "Subtract the date that", "spans of time": "Add the date that they are"}
+    with pytest.raises(TaskError, match=said.format(now, crossed[now])):
         clf.predict(pd.DataFrame({"when": columns[now]}))
-    with pytest.raises(TaskError, match=said.format("'[^']+'")):
+    with pytest.raises(TaskError, match=said.format("'[^']+'", remedy)):
         clf.predict(pd.DataFrame({"when": columns[held].astype(str)}))
 
 
