@@ -99,6 +99,8 @@ def remedy_for(message: str, *, gaps: bool = False) -> str:
         return "Clip or drop those values, or replace them by NaN and put an imputer first."
     if "NaN" in message or "NAType" in message:
         return "Put an imputer first: make_pipeline(SimpleImputer(), estimator)."
+    if "could not convert string" in message and gaps:
+        return "Pass a DataFrame, of pandas or polars: this learner reads text and categories."
     if "could not convert string" in message or "bytes/strings" in message:
         return (
             "Encode strings and categories first, in a pipeline: for example "
@@ -200,7 +202,9 @@ def check_numeric_targets(y: np.ndarray, label: str) -> np.ndarray:
     return y
 
 
-def check_episodes(episodes: Iterable[Any], n_rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def check_episodes(
+    episodes: Iterable[Any], n_rows: int, *, to_predict: bool = False
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the row positions (support, query) of each episode, as arrays of int.
 
     Parameters
@@ -209,11 +213,14 @@ def check_episodes(episodes: Iterable[Any], n_rows: int) -> list[tuple[np.ndarra
         Positions, or masks of shape (n_rows,).
     n_rows : int
         Of the table.
+    to_predict : bool, default=False
+        Whether there must be query rows.
 
     Raises
     ------
     EpisodeError
-        If an episode is no such pair, names rows that are not there, or has no support rows.
+        If an episode is no such pair, names rows that are not there, or has no support rows (no
+        query rows, where these are to be predicted).
     """
     checked = []
     for number, episode in enumerate(episodes):
@@ -226,6 +233,8 @@ def check_episodes(episodes: Iterable[Any], n_rows: int) -> list[tuple[np.ndarra
             ) from error
         if len(support) == 0:
             raise EpisodeError(f"episode {number} has no support rows to learn from.")
+        if to_predict and len(query) == 0:
+            raise EpisodeError(f"episode {number} has no query rows to predict. Leave it out.")
         checked.append((support, query))
     return checked
 

@@ -99,7 +99,11 @@ class Table:
 
 
 def parse(raw: np.ndarray) -> Column:
-    """Read a column as numbers (also dates, as seconds) or as categories (also bools)."""
+    """Read a column as numbers (also dates, as seconds) or as categories (also truth values).
+
+    Truth values among numbers are the numbers 1 and 0, and among text the categories True and
+    False: whatever the order of the rows.
+    """
     if raw.dtype.kind in "iuf":
         return Column("numeric", raw.astype(np.float64))
     if raw.dtype.kind in "mM":
@@ -111,12 +115,15 @@ def parse(raw: np.ndarray) -> Column:
     if raw.dtype.kind == "c":
         return Column("numeric", np.abs(raw).astype(np.float64))
     codes, uniques = _factorize(raw.tolist())
-    if all(_is_number(value) for value in uniques):
+    plain = [_without_unit(value) for value in uniques]
+    are_truths = [_is_truth(value) for value in uniques]
+    are_numbers = [_is_number(value) for value in plain]
+    if all(np.logical_or(are_numbers, are_truths)) and (any(are_numbers) or not uniques):
         floats = [float(value) for value in uniques]
         return Column("numeric", np.array([*floats, np.nan])[codes])
     for kind, moments in _MOMENTS.items():
-        if all(isinstance(value, kind) for value in uniques):
-            floats = [_seconds(value) for value in uniques]
+        if all(isinstance(value, kind) for value in plain):
+            floats = [_seconds(value) for value in plain]
             return Column("numeric", np.array([*floats, np.nan])[codes], dates=moments)
     return Column("categorical", codes, [as_text(value) for value in uniques])
 
@@ -164,10 +171,10 @@ def _factorize(values: list[Any]) -> tuple[np.ndarray, list[Any]]:
             codes[i] = -1
             continue
         try:
-            codes[i] = index.setdefault(value, len(index))
+            codes[i] = index.setdefault((_is_truth(value), value), len(index))  # True is no 1
         except TypeError:  # a list, a dict
-            codes[i] = index.setdefault(repr(value), len(index))
-    return codes, list(index)
+            codes[i] = index.setdefault((False, repr(value)), len(index))
+    return codes, [value for _, value in index]
 
 
 def is_missing(value: Any) -> bool:
@@ -191,9 +198,19 @@ def _seconds(value: Any) -> float:
     return (value - _EPOCH).total_seconds()
 
 
+def _without_unit(value: Any) -> Any:
+    """Return a date or span of time of numpy's as one of Python's, all else as it is."""
+    if isinstance(value, np.datetime64):
+        return value.astype("datetime64[us]").item()
+    return value.astype("timedelta64[us]").item() if isinstance(value, np.timedelta64) else value
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
+
+
 def _is_number(value: Any) -> bool:
-    number = isinstance(value, (numbers.Real, decimal.Decimal))
-    return number and not isinstance(value, (bool, np.bool_))
+    return isinstance(value, (numbers.Real, decimal.Decimal)) and not _is_truth(value)
 
 
 def as_text(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn, Self
 
@@ -47,12 +48,22 @@ def has_categories(X: Any) -> bool:
             return True
         return len(X) > 0 and bool(X.isna().all().any())  # gaps only: gaps in anything
     if hasattr(X, "dtype"):
-        return getattr(X.dtype, "kind", "f") in "OSUmM" and np.ndim(X) == 2
+        return getattr(X.dtype, "kind", "f") in "OSTUmM" and np.ndim(X) == 2
     if not isinstance(X, (list, tuple)):
         return False
+    arrays = [row for row in X if isinstance(row, np.ndarray) and row.ndim == 1]
     rows = [row for row in X if isinstance(row, (list, tuple))]
-    found = {type(value).__name__ for row in rows for value in row}
-    return not found.isdisjoint({"str", "str_", "NoneType", "NAType"})
+    rows += [row.tolist() for row in arrays if row.dtype == object]
+    others = any(row.dtype.kind in "STUmM" for row in arrays)
+    return others or not all(map(_is_plain, {type(value) for row in rows for value in row}))
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether cells of a type are numbers, or what numpy reads as numbers, or rows of an image."""
+    if issubclass(kind, np.generic):
+        return np.dtype(kind).kind in "biufc"
+    has_value = hasattr(kind, "__float__") or hasattr(kind, "__array__")
+    return has_value or issubclass(kind, (numbers.Number, list, tuple))
 
 
 class TableCodes(NamedTuple):
@@ -79,9 +90,14 @@ class TableCodes(NamedTuple):
         X : DataFrame or array-like of shape (n_rows, n_columns)
         label : str
             Names the table in messages.
+
+        Raises
+        ------
+        TaskError
+            If a column holds complex numbers.
         """
         table = Table(X, label)
-        columns = [table.column(i) for i in range(table.n_columns)]
+        columns = [parse(_raw(table, X, i)) for i in range(table.n_columns)]
         levels = tuple(_levels(column, table.ranks(i)) for i, column in enumerate(columns))
         return cls(levels, tuple(column.dates for column in columns))
 
@@ -108,8 +124,8 @@ class TableCodes(NamedTuple):
         Raises
         ------
         TaskError
-            If a column of numbers has a value that is none, or one of numbers, dates or spans of
-            time has another of these.
+            If a column of numbers has a value that is none or is complex, or one of numbers,
+            dates or spans of time has another of these.
 
         Warns
         -----
@@ -119,7 +135,7 @@ class TableCodes(NamedTuple):
         table = Table(X, "X")
         encoded = np.empty((table.n_rows, table.n_columns))
         for i, levels in enumerate(self.levels):
-            raw, name = table.raw(i), _name(X, i)
+            raw, name = _raw(table, X, i), _name(X, i)
             if levels is not None:
                 encoded[:, i] = _codes(raw, name, levels)
                 continue
@@ -153,6 +169,16 @@ class TableCodes(NamedTuple):
                 f"pd.to_numeric({column}, errors='coerce'), and categories such as postcodes a "
                 "pandas category."
             )
+
+
+def _raw(table: Table, X: Any, index: int) -> np.ndarray:
+    raw = table.raw(index)
+    if raw.dtype.kind == "c":
+        raise TaskError(
+            f"Complex data not supported: column {_name(X, index)!r}. Make two columns of it, its "
+            "real and its imaginary part."
+        )
+    return raw
 
 
 def _levels(column: Column, ranks: list[str] | None) -> tuple[str, ...] | None:

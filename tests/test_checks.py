@@ -120,4 +120,7 @@ def test_native_numbers_are_not_copied() -> None:
 def test_a_remedy_only_where_there_is_one() -> None:
     assert "Drop the rows" in remedy_for("Input y contains NaN.")
     assert "imputer" in remedy_for("Input X contains NaN.")
+    text = "could not convert string to float: 'a'"
+    assert "OneHotEncoder" in remedy_for(text)
+    assert "Pass a DataFrame" in remedy_for(text, gaps=True)
     assert remedy_for("Found input variables with inconsistent numbers of samples") == ""

@@ -282,7 +282,7 @@ class BaseMetaFewShot(EmbedMixin, SaveMixin, BaseEstimator, ABC):
         worker = clone(self)  # its attributes may change
         learner = choose_learner(self, X)
         rows, y = worker._validate(X, y, learner)
-        parts = check_episodes(episodes, len(rows))
+        parts = check_episodes(episodes, len(rows), to_predict=True)
         # Untrained networks standardise by their own support set, codes are those of its columns.
         if self._meta is None or "categories_" in vars(worker):
             take = functools.partial(safe_indexing, X)

@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import clone
 
 from metaest._checks import Kind
-from metaest._torch import draw_seed
+from metaest._torch import draw_seed, resolve_device
+from metaest.few_shot._adapter import Adapter
 from metaest.few_shot._checks import check_architecture, check_feature_names
 from metaest.few_shot._rows import is_table
 from metaest.learners import InContextTransformer, Learner, make_learner
@@ -19,6 +21,7 @@ from metaest.pretrained import load_in_context
 from metaest.tasks import TaskSet
 from metaest.training import MetaState, seeded_state
 from metaest.training._rows import is_plain
+from metaest.training._spec import warn_of_rounding
 
 #: What "auto" stands for once there are tasks of numbers to meta-train on.
 _META_TRAINED = {"classification": "protonet", "regression": "deep_kernel_gp"}
@@ -106,7 +109,10 @@ def starting_state(
     statistics = input_statistics([rows], shape) if standardize else None
     spec = NetSpec(shape, estimator._kind, n_classes or 1, backbone, statistics)
     seed = draw_seed(estimator.random_state)
-    if n_classes is not None:
-        return seeded_state(learner, spec, seed)
-    mean, scale = target_statistics(targets)
-    return seeded_state(learner, spec, seed, target_mean=mean, target_scale=scale)
+    mean, scale = (0.0, 1.0) if n_classes is not None else target_statistics(targets)
+    state = seeded_state(learner, spec, seed, target_mean=mean, target_scale=scale)
+    if statistics is not None and len(shape) == 1:
+        adapter = Adapter(state, learner, resolve_device(estimator.device))
+        if adapter.dtype == torch.float32:
+            warn_of_rounding(*statistics)
+    return state

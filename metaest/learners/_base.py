@@ -80,6 +80,9 @@ class Learner(BaseEstimator, ABC):
     #: Whether one network serves tables of any number of columns.
     any_columns: ClassVar[bool] = False
 
+    #: Whether the method itself standardises each task's targets: their unit does not matter.
+    scales_targets: ClassVar[bool] = False
+
     #: Whether bfloat16 on a GPU is exact enough (gradients through gradients are not).
     autocast: ClassVar[bool] = False
 

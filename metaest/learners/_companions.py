@@ -40,6 +40,9 @@ _OPINIONS = f"{OF_ROWS}opinions"
 #: What has a value for each class, along its last axis.
 _BY_CLASS = ("weight", "bias", "value", _OPINIONS)
 
+#: Squares of columns of smaller extent may be 0.
+_TINY = 1e-100
+
 #: So many values of a column tell its place among the columns.
 _N_RANKS = 64
 
@@ -54,7 +57,7 @@ def fit_companions(support: Support, n_trees: int) -> State:
     other half those of a random forest.
 
     Missing numbers become the median, and missing categories one of their own. Each category
-    is an indicator in the regression; trees split at codes.
+    is an indicator in the regression; trees split at codes. Columns with one value do not count.
 
     Parameters
     ----------
@@ -171,7 +174,7 @@ def fit_each(support: Support, fit: Fit) -> State:
 
 def fill_gaps(state: State, x: Tensor) -> Tensor:
     """Bring rows into the form that :func:`fit_each` fitted to: (B, Q, F)."""
-    x = x.double().gather(2, state["order"].unsqueeze(1).expand_as(x))
+    x = x.double().gather(2, state["order"].unsqueeze(1).expand(-1, x.shape[1], -1))
     x = torch.where(x.isfinite(), x, state["fill"].unsqueeze(1)).clamp(-LARGEST, LARGEST)
     unit = torch.where(state["unit"] > 0, state["unit"], 1)  # 0 where padded
     return (x - state["center"].unsqueeze(1)) / unit.unsqueeze(1)
@@ -185,10 +188,13 @@ def _fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray, fit: Fit) -> dic
     X = np.where(np.isfinite(X), X, fill)
     # Trees read single precision, in which 1e9 and 1e9 + 1 are the same.
     center = np.where(numeric, X.mean(0), 0.0)
-    unit = np.where(numeric & (X.min(0) < X.max(0)), X.std(0), 1.0)
+    varies = X.min(0) < X.max(0)
+    unit = np.where(numeric & varies, _spread(X), 1.0)
     scaled = (X - center) / unit
+    # Trees draw among all columns that they are given; there must be one.
+    kept = np.flatnonzero(varies) if varies.any() else np.arange(1)
     # What is drawn from rows and columns must not depend on their order.
-    columns = _order_columns(scaled, categorical)
+    columns = kept[_order_columns(scaled[:, kept], categorical[kept])]
     rows = np.lexsort((y, *X.T[columns]))
     X = scaled[:, columns]
     parts = {"order": columns, "fill": fill[columns]}
@@ -197,6 +203,16 @@ def _fit(X: np.ndarray, y: np.ndarray, categorical: np.ndarray, fit: Fit) -> dic
     for name in [name for name in parts if name.startswith(OF_ROWS)]:
         parts[name] = parts[name][rows.argsort()]
     return {name: torch.from_numpy(value) for name, value in parts.items()}
+
+
+def _spread(X: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of columns, also of those whose squares are below any number.
+
+    Never 0 where a column varies: (F,).
+    """
+    extent = X.max(0) - X.min(0)
+    tiny = np.where((extent > 0) & (extent < _TINY), extent, 1.0)
+    return ((X / tiny).std(0) * tiny).clip(np.finfo(float).smallest_subnormal)
 
 
 def _order_columns(X: np.ndarray, categorical: np.ndarray) -> np.ndarray:

@@ -122,6 +122,7 @@ class InContextTransformer(Learner):
     predicts_variance = True
     autocast = True
     any_columns = True
+    scales_targets = True
     adapts_in_single = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_estimators": [SIZE],

@@ -10,7 +10,6 @@ from metaest.learners._base import masked_mean, one_hot
 
 #: Statistics that differ by less are equal: above rounding, below any difference in the data.
 _DIGITS = 9
-_CONSTANT = 1e-9
 _TINY = 1e-12
 
 
@@ -56,12 +55,14 @@ def take_columns(x: Tensor, columns: Tensor | None) -> Tensor:
 
 def _standardized(x: Tensor, known: Tensor) -> Tensor:
     """Scale columns by what is known of them; 0 where nothing is, and if a column is constant."""
-    x = x.masked_fill(~known, 0)
-    largest = x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-    x = x / largest  # so that squares are finite
+    x = x / 2  # so that differences are finite
+    low = x.masked_fill(~known, torch.inf).amin(1, keepdim=True)
+    extent = x.masked_fill(~known, -torch.inf).amax(1, keepdim=True) - low
+    varies = extent > 0  # of gaps only: -inf
+    x = ((x - low) / torch.where(varies, extent, 1)).masked_fill(~(known & varies), 0)
     x = (x - masked_mean(x, known).unsqueeze(1)).masked_fill(~known, 0)
     scale = masked_mean(x.square(), known).sqrt().unsqueeze(1)
-    return torch.where(scale > _CONSTANT, x / scale.clamp(min=_TINY), 0)
+    return torch.where(varies, x / scale.clamp(min=_TINY), 0)
 
 
 def _f_statistic(z: Tensor, known: Tensor, n_known: Tensor, support: Support) -> Tensor:

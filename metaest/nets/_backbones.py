@@ -47,7 +47,8 @@ class Standardize(nn.Module):
         self.register_buffer("squash", torch.tensor(squash))
 
     def forward(self, x: Tensor) -> Tensor:
-        z = (x - self.mean) / self.scale  # (n, *input_shape)
+        mean, scale = self.mean.to(x.dtype), self.scale.to(x.dtype)  # kept in double at first
+        z = (x - mean) / scale  # (n, *input_shape)
         return z / torch.hypot(torch.ones_like(z), z * self.squash)
 
 

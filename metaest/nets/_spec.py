@@ -116,7 +116,7 @@ def input_statistics(
 
     Returns
     -------
-    mean, scale : Tensor of shape (n_features,) or (channels, 1, 1)
+    mean, scale : Tensor of float64, shape (n_features,) or (channels, 1, 1)
 
     Raises
     ------
@@ -137,8 +137,7 @@ def input_statistics(
             "precision cannot hold. Rescale it, take its logarithm, or clip it."
         )
     scale[scale <= np.maximum(_SMALLEST, 1e-12 * np.abs(mean))] = 1.0  # constant
-    to_tensor = lambda a: torch.from_numpy(a.reshape(shape[1:])).float()  # noqa: E731
-    return to_tensor(mean), to_tensor(scale)
+    return torch.from_numpy(mean.reshape(shape[1:])), torch.from_numpy(scale.reshape(shape[1:]))
 
 
 def target_statistics(y: np.ndarray) -> tuple[float, float]:

@@ -25,10 +25,10 @@ def spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
     """Return the specification of a network for `tasks`."""
     input_shape = tasks.check_input_shape()
     parts = [task.X for task in tasks]
-    statistics = input_statistics(parts, input_shape) if standardize else None
+    statistics = _single_statistics(parts, input_shape) if standardize else None
     if len(input_shape) == 1:
         columns = _rounded_in_a_task(parts) if statistics is None else _rounded(*statistics)
-        _warn_of_rounding(columns)
+        _warn_of_rounding(columns, "meta-training", "the rows of all tasks")
     return NetSpec(
         input_shape,
         tasks.kind,
@@ -38,6 +38,14 @@ def spec_of(tasks: TaskSet, backbone: Any, standardize: bool) -> NetSpec:
         tasks.description_size,
         _description_statistics(tasks),
     )
+
+
+def _single_statistics(
+    parts: list[np.ndarray], input_shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return mean and scale of rows in single precision, as meta-training computes."""
+    mean, scale = input_statistics(parts, input_shape)
+    return mean.float(), scale.float()
 
 
 def _rounded(mean: Tensor, scale: Tensor) -> list[int]:
@@ -62,12 +70,17 @@ def _rounded_in_a_task(parts: Sequence[np.ndarray]) -> list[int]:
     return np.flatnonzero(found).tolist()
 
 
-def _warn_of_rounding(columns: list[int]) -> None:
+def warn_of_rounding(mean: Tensor, scale: Tensor) -> None:
+    """Warn of columns that a network of single precision rounds too much, by their statistics."""
+    _warn_of_rounding(_rounded(mean, scale), "the network", "all rows")
+
+
+def _warn_of_rounding(columns: list[int], who: str, rows: str) -> None:
     if columns:
         warn(
             f"column {columns[0]} (of {len(columns)} such) varies by less than a millionth of its "
-            "size, and meta-training, in single precision, cannot tell its values apart. Subtract "
-            "its mean (of dates: the first) from the rows of all tasks first."
+            f"size, and {who}, in single precision, cannot tell its values apart. Subtract "
+            f"its mean (of dates: the first) from {rows} first."
         )
 
 
@@ -92,4 +105,4 @@ def target_statistics_of(tasks: TaskSet) -> tuple[float, float]:
 
 def _description_statistics(tasks: TaskSet) -> tuple[Tensor, Tensor] | None:
     tables = [task.class_descriptions for task in tasks if task.class_descriptions is not None]
-    return input_statistics(tables, tables[0].shape[1:]) if tables else None
+    return _single_statistics(tables, tables[0].shape[1:]) if tables else None

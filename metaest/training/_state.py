@@ -36,7 +36,8 @@ class MetaState:
     source : {"fit_meta", "pretrained", "seeded"}
         Whether the weights were meta-trained, came with the package, or are seeded random ones.
     target_mean, target_scale : float
-        Statistics of the meta-training targets (regression; 0 and 1 for classification).
+        Statistics of the meta-training targets (0 and 1 for classification, and for learners that
+        standardise each task's targets themselves).
     feature_names : ndarray of str or None
         Columns of the meta-training tables, where they were DataFrames.
     history : sequence of dict
@@ -83,14 +84,15 @@ class MetaState:
         key = (made_of, str(device), dtype, threading.get_ident())
         module = self._modules.get(key)
         if module is None:
-            module = self._build(learner).to(device, dtype)
+            module = self._build(learner, dtype).to(device)
             for old in list(self._modules)[: 1 - MAX_MODULES]:
                 self._modules.pop(old, None)
             self._modules[key] = module
         return module
 
-    def _build(self, learner: Learner) -> LearnerNet:
-        module = learner.build(self.spec, np.random.default_rng(0))
+    def _build(self, learner: Learner, dtype: torch.dtype) -> LearnerNet:
+        # Of that precision before it is given the weights: statistics may have that of double.
+        module = learner.build(self.spec, np.random.default_rng(0)).to(dtype)
         load_weights(module, learner, self)
         return module.eval()
 

@@ -239,13 +239,16 @@ def _collect(
     weights: Mapping[str, torch.Tensor],
     feature_names: np.ndarray | None,
 ) -> MetaState:
+    mean, scale = net.target_mean, net.target_scale
+    if learner.scales_targets:  # those of a new task would lose digits
+        mean, scale = 0.0, 1.0
     return MetaState(
         learner,
         spec.without_statistics(),
         weights,
         "fit_meta",
-        target_mean=net.target_mean,
-        target_scale=net.target_scale,
+        target_mean=mean,
+        target_scale=scale,
         feature_names=feature_names,
         history=[{k: v for k, v in row.items() if k != "batches"} for row in net.history],
         versions=library_versions(),

@@ -472,3 +472,24 @@ def test_targets_that_single_precision_rounds(learner):
     whole = 9e6 + np.arange(20) % 4  # which single precision has exactly
     jitter = 1 + 1e-10 * rng.normal(size=20)  # equal but for rounding
     reg.fit_meta([(x, y) for x, y in zip(X, [whole, jitter, X[0, :, 0]], strict=True)])
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_an_episode_without_query_rows(clf, task, fresh):
+    clf = MetaFewShotClassifier(random_state=0) if fresh else clf
+    with pytest.raises(EpisodeError, match=r"episode 1 has no query rows to predict\. Leave it"):
+        clf.predict_episodes(*task, [(np.arange(40), [1]), (np.arange(40), [])])
+
+
+def test_rows_that_a_network_of_single_precision_rounds(task):
+    X, y = task
+    shifted = np.c_[X, X[:, 0] + 1e9]
+    clf = MetaFewShotClassifier("protonet", random_state=0)
+    own = MetaFewShotClassifier("protonet", backbone=_linear, random_state=0).fit(X, y)
+    clf.fit(shifted, y)  # in double: no warning
+    with pytest.warns(UserWarning, match=r"column \d+ \(of 1 such\) varies .* from all rows first"):
+        own.fit(shifted, y)
+
+
+def _linear(input_shape):
+    return nn.Linear(input_shape[0], 4)

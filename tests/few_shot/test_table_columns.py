@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from metaest import MetaFewShotClassifier, MetaFewShotRegressor
-from metaest._table_codes import TableCodes
+from metaest._table_codes import TableCodes, has_categories
 from metaest.exceptions import TaskError
 from metaest.inspection import EmbeddingDisplay
 from metaest.meta_features import MetaFeatures, fingerprint
@@ -420,3 +420,105 @@ def test_torch_tensors_are_tables() -> None:
     np.testing.assert_array_equal(MetaFewShotClassifier().fit(X, y).predict_proba(X), expected)
     learned = MetaFewShotClassifier("protonet", n_shots=1, n_queries=2, n_episodes=2)
     assert len(learned.fit_meta([(X, y)] * 3).fit(X, y).predict(X)) == 20
+
+
+# -------------------------------------------------------------------------- cells of several types
+
+
+@pytest.mark.parametrize("truth", [True, np.True_])
+def test_truth_values_among_text_are_categories_whatever_comes_first(truth) -> None:
+    cells = pd.Series([1, truth, "no", None, 0.0, False, "no"], dtype=object)
+    for order in (cells, cells[::-1]):
+        codes = TableCodes.learn(order.to_frame("a"))
+        assert codes.levels == (("0", "1", "False", "True", "no"),)
+        found = codes.encode(cells.to_frame("a"))[:, 0]
+        np.testing.assert_array_equal(found, [1, 3, 4, np.nan, 0, 2, 4])
+
+
+def test_truth_values_among_numbers_are_numbers_whatever_comes_first() -> None:
+    cells = pd.Series([1, True, 3, None, False, 0], dtype=object)
+    for order in (cells, cells[::-1]):
+        codes = TableCodes.learn(order.to_frame("a"))
+        assert codes.levels == (None,)
+        found = codes.encode(cells.to_frame("a"))[:, 0]
+        np.testing.assert_array_equal(found, [1, 1, 3, np.nan, 0, 0])
+
+
+def test_truth_values_alone_stay_categories() -> None:
+    cells = pd.DataFrame({"a": pd.Series([True, None, False], dtype=object), "b": list("xyz")})
+    assert TableCodes.learn(cells).levels[0] == ("False", "True")
+
+
+def test_complex_numbers_are_refused_beside_text() -> None:
+    X = pd.DataFrame({"z": np.arange(6) + 1j, "t": list("ababab")})
+    with pytest.raises(TaskError, match="Complex data not supported: column 'z'"):
+        MetaFewShotClassifier().fit(X, _labels_of(X))
+    clf = MetaFewShotClassifier().fit(X.assign(z=np.arange(6.0)), _labels_of(X))
+    with pytest.raises(TaskError, match="Complex data not supported: column 'z'"):
+        clf.predict(X)
+
+
+_DAYS = [datetime.date(2020, 1, day) for day in (1, 5, 2)]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        _DAYS,
+        [pd.Timestamp(_DAYS[0]), pd.NaT, pd.Timestamp(_DAYS[2])],
+        [np.datetime64(day) for day in _DAYS],
+        [np.datetime64(_DAYS[0], "ns"), np.datetime64("NaT"), np.datetime64(_DAYS[2], "ns")],
+        [np.timedelta64(4, "h"), np.timedelta64(2, "D"), np.timedelta64("NaT")],
+        [b"a", b"b", b"a"],
+        [None, 2.0, 3.0],
+    ],
+    ids=["date", "Timestamp", "datetime64", "nanoseconds", "timedelta64", "bytes", "None"],
+)
+def test_lists_and_rows_of_objects_are_read_as_frames(cells: list) -> None:
+    frame = pd.DataFrame({0: [1.0, 2.0, 3.0], 1: pd.Series(cells)})
+    expected = TableCodes.learn(frame).encode(frame)
+    rows = [[1.0, cells[0]], [2.0, cells[1]], [3.0, cells[2]]]
+    arrays = [np.array([*row, None], dtype=object)[:2] for row in rows]
+    for X in (rows, arrays):
+        assert has_categories(X)
+        np.testing.assert_array_equal(TableCodes.learn(X).encode(X), expected)
+
+
+def test_arrays_of_text_are_tables() -> None:
+    text = [["x", "b"], ["y", "b"], ["x", "a"]]
+    strings = np.array(text, dtype=np.dtypes.StringDType())
+    for X in (strings, [np.array(row) for row in text]):
+        assert has_categories(X)
+        np.testing.assert_array_equal(TableCodes.learn(X).encode(X), [[0, 1], [1, 1], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [[1.0, 2], [True, np.float32(3)]],
+        [[torch.tensor(1.0), Decimal(2)]],
+        [np.array([1.0, 2.0])],
+        [np.array([1, Decimal(2)], dtype=object)],
+        [[[1.0, 2.0]], [[3.0, 4.0]]],  # images
+        [np.ones((2, 2))],
+    ],
+    ids=["numbers", "scalars", "rows", "objects", "images", "arrays"],
+)
+def test_lists_of_numbers_and_images_have_no_categories(X: list) -> None:
+    assert not has_categories(X)
+
+
+def test_text_that_cannot_be_read_asks_for_a_frame() -> None:
+    class Cells:  # of another package
+        shape = (2, 1)
+
+        def __len__(self) -> int:
+            return 2
+
+        def __array__(self, dtype=None, copy=None) -> np.ndarray:
+            return np.array([["a"], ["b"]], dtype=object)
+
+    with pytest.raises(
+        ValueError, match=r"could not convert string[^.]*\nPass a DataFrame, of pan"
+    ):
+        MetaFewShotClassifier().fit(Cells(), [0, 1])

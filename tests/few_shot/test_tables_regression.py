@@ -168,6 +168,18 @@ def test_meta_training_goes_on_from_the_shipped_weights() -> None:
     assert reg.fit(wider[:20], y[:20]).score(wider[20:], y[20:]) > 0.2
 
 
+def test_after_meta_training_tiny_targets_keep_their_digits() -> None:
+    tasks = TaskSet.from_datasets(
+        [(X, 2e5 + 5e4 * y) for X, y in toy_tasks("regression", 4, seed=0)]
+    )
+    reg = MetaFewShotRegressor("in_context", n_shots=6, n_queries=4, random_state=0)
+    reg.set_params(n_episodes=2, meta_batch_size=1, validation_fraction=0).fit_meta(tasks)
+    X, y = toy_tasks("regression", 1, seed=1)[0]
+    expected = reg.fit(X[:20], y[:20]).predict(X[20:])
+    found = reg.fit(X[:20], 1e-12 * y[:20]).predict(X[20:])
+    np.testing.assert_allclose(found, 1e-12 * expected, rtol=1e-5)
+
+
 def test_labels_are_refused() -> None:
     with pytest.raises(TaskError, match=r"y of the support set must be numeric.*Classifier"):
         MetaFewShotRegressor().fit([[1.0], [2.0]], ["low", "high"])

@@ -194,3 +194,43 @@ def test_of_very_many_categories_the_frequent_have_indicators() -> None:
     assert {*range(50, 60), 70} <= set(terms.center.tolist())
     few = choose_terms(codes[:300, None], np.array([True]))
     assert few.center[1:].tolist() == list(range(300))
+
+
+@pytest.mark.parametrize("value", [5.0, np.nan])
+def test_columns_of_one_value_change_nothing(data, value: float) -> None:
+    X, y, test_X, _ = data
+    X, y = X[:90], y[:90]
+    width = X.shape[1]
+    wider, wider_test = (np.insert(rows, [0, 2, width], value, axis=1) for rows in (X, test_X))
+    wider[5:9, 0] = np.nan  # a gap is no value
+    wider_test[:, 0] = 7.0  # nor does it matter what it is later
+    expected = predict_companions(fit_companions(support_of(X, y), 8), torch.tensor(test_X[None]))
+    state = fit_companions(support_of(wider, y), 8)
+    found = predict_companions(state, torch.tensor(wider_test[None]))
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_tasks_may_keep_different_columns(data) -> None:
+    X, y, test_X, _ = data
+    both = torch.from_numpy(np.stack([X[:30], np.where(np.arange(X.shape[1]) < 2, 1.0, X[:30])]))
+    labels = torch.from_numpy(np.stack([y[:30], y[:30]]))
+    mask, class_mask = torch.ones(2, 30, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)
+    together = fit_companions(Support(both, labels, mask, class_mask), 4)
+    x = torch.from_numpy(test_X[None])
+    found = predict_companions(together, x.expand(2, -1, -1)).mean
+    for task in range(2):
+        alone = fit_companions(support_of(both[task].numpy(), y[:30]), 4)
+        torch.testing.assert_close(found[task], predict_companions(alone, x).mean[0])
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e-300])
+def test_columns_whose_squares_are_no_numbers(data, unit: float) -> None:
+    X, y, test_X, _ = data
+    expected = predict_companions(fit_companions(support_of(X, y), 5), torch.tensor(test_X[None]))
+    state = fit_companions(support_of(X * unit, y), 5)
+    found = predict_companions(state, torch.tensor(test_X[None] * unit))
+    torch.testing.assert_close(found.mean, expected.mean)
+    least = np.finfo(float).smallest_subnormal * (X.mean(0) < X)
+    state = fit_companions(support_of(least, y), 5)
+    assert all(value.isfinite().all() for name, value in state.items() if "row" not in name)

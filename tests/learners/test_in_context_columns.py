@@ -119,3 +119,12 @@ def test_constant_and_huge_columns(kind: str) -> None:
     found = choose_columns(batch.support, 10)
     assert all(column not in found for column in (0, 2))
     assert 7 in choose_columns(batch.support, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_column_far_from_zero_is_not_constant(kind: str) -> None:
+    batch = make_batch(kind)
+    expected = choose_columns(batch.support, 4)
+    batch.support_x[..., 7] = 1.7e12 + 1e3 * batch.support_x[..., 7]  # milliseconds of a minute
+    assert torch.equal(choose_columns(batch.support, 4), expected)
+    assert 7 in choose_columns(batch.support, 1)

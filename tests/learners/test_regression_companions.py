@@ -179,3 +179,11 @@ def test_few_rows_and_huge_values(n_rows: int) -> None:
     state = fit_regressors(support_of(X, y), 3)
     x = torch.tensor([[[np.inf, 0.0, -1e300], [0.0, np.nan, 2.0]]])
     assert predict_regressors(state, x).isfinite().all()
+
+
+def test_columns_of_one_value_change_nothing(data) -> None:
+    X, y, test_X, _ = data
+    expected = predict_regressors(fit_regressors(support_of(X, y), 8), torch.tensor(test_X[None]))
+    X, test_X = (np.insert(rows, [0, 3], [5.0, np.nan], axis=1) for rows in (X, test_X))
+    found = predict_regressors(fit_regressors(support_of(X, y), 8), torch.tensor(test_X[None]))
+    np.testing.assert_array_equal(found, expected)
