@@ -10,15 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from metaest.episodes import Support, pad_rows
 from metaest.learners._base import State
-from metaest.learners._linear import LARGEST, choose_terms, expand, linear_tables, predict_linear
-from metaest.learners._opinions import folds, is_worth_asking, weigh
-from metaest.learners._trees import fit_forests, tree_tables, walk_trees
+from metaest.learners._linear import LARGEST
+from metaest.learners._logistic import fit_logistic, predict_logistic
+from metaest.learners._opinions import is_worth_asking, weigh
+from metaest.learners._trees import fit_forests, like_forests, tree_tables, walk_trees
 
 #: From rows without gaps, targets and the columns of categories to what a model is.
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -58,12 +57,15 @@ def fit_companions(support: Support, n_trees: int) -> State:
 
     Missing numbers become the median, and missing categories one of their own. Each category
     is an indicator in the regression; trees split at codes. Columns with one value do not count.
+    From 20 rows on the regression's penalty is the one that makes rows left out likeliest.
 
     Parameters
     ----------
     support : Support
         x (B, S, F); not finite: missing.
     n_trees : int
+        Of tables with some hundred rows twice or four times as many
+        (:func:`~metaest.learners._trees.fit_forests`).
 
     Returns
     -------
@@ -89,14 +91,11 @@ def fit_companions(support: Support, n_trees: int) -> State:
         X: np.ndarray, y: np.ndarray, categorical: np.ndarray
     ) -> dict[str, np.ndarray]:
         is_asked = is_worth_asking(y)
-        linear = _fit_linear(X, y, n_classes, categorical)
+        linear, of_folds = fit_logistic(X, y, n_classes, categorical)
         trees, of_bags = _fit_trees(X, y, n_classes, n_trees, out_of_bag=is_asked)
-        of_folds = np.full((len(y), n_classes), np.nan)
-        if is_asked:
-            for own, other in folds(y):
-                model = _fit_linear(X[other], y[other], n_classes, categorical)
-                of_folds[own] = _ask_linear(model, X[own])
         opinions = np.stack([of_folds, of_bags], 1)  # (n, 2, C)
+        if not is_asked:
+            opinions.fill(np.nan)
         part = weigh(opinions[np.arange(len(y)), :, y])
         asked = {"asked": np.array([is_asked]), "part": np.array([part]), _OPINIONS: opinions}
         return linear | trees | asked
@@ -138,7 +137,7 @@ def predict_companions(state: State, x: Tensor) -> Voices:
     n_trees = leaves.shape[2]
     bagged = leaves[:, :, n_trees - max(1, n_trees // 2) :]
     part = state["part"].unsqueeze(2)
-    return Voices(_predict_linear(state, x), leaves.mean(2), bagged.mean(2), part)
+    return Voices(predict_logistic(state, x), leaves.mean(2), bagged.mean(2), part)
 
 
 def fit_each(support: Support, fit: Fit) -> State:
@@ -168,6 +167,7 @@ def fit_each(support: Support, fit: Fit) -> State:
             whole[mask.cpu()] = state[name]
             state[name] = whole
         states.append(state)
+    like_forests(states)
     stacked = {name: pad_rows([state[name] for state in states])[0] for name in states[0]}
     return {name: value.to(support.x.device) for name, value in stacked.items()}
 
@@ -225,25 +225,6 @@ def _order_columns(X: np.ndarray, categorical: np.ndarray) -> np.ndarray:
     return np.lexsort((np.sort(X * of_rows, axis=0).sum(0), *values, ~categorical))
 
 
-def _fit_linear(
-    X: np.ndarray, y: np.ndarray, n_classes: int, categorical: np.ndarray
-) -> dict[str, np.ndarray]:
-    terms = choose_terms(X, categorical)
-    model = LogisticRegression(max_iter=300)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in 300 steps
-        warnings.filterwarnings("ignore", "The number of unique classes")  # one row of each
-        model.fit(expand(X, terms), y)
-    coefficients, intercept = model.coef_, model.intercept_
-    if len(model.classes_) == 2:
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        intercept = np.concatenate([-intercept, intercept]) / 2
-    weight = np.zeros((len(terms.column), n_classes))
-    bias = np.full(n_classes, -np.inf)
-    weight[:, model.classes_], bias[model.classes_] = coefficients.T, intercept
-    return linear_tables(terms, weight, bias.clip(-1e9))
-
-
 def _fit_trees(
     X: np.ndarray, y: np.ndarray, n_classes: int, n_trees: int, out_of_bag: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -269,13 +250,3 @@ def _fit_trees(
         shares[:, forests[0].classes_] = own
         values.append(shares)
     return tree_tables(trees, values), opinions
-
-
-def _ask_linear(model: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Probabilities of a regression as :func:`linear_tables` writes it: (n, C)."""
-    state = {name: torch.from_numpy(value).unsqueeze(0) for name, value in model.items()}
-    return _predict_linear(state, torch.from_numpy(X).unsqueeze(0))[0].numpy()
-
-
-def _predict_linear(state: State, x: Tensor) -> Tensor:
-    return predict_linear(state, x).softmax(-1)

@@ -10,9 +10,20 @@ from torch import Tensor
 
 from metaest.learners._base import State
 
+#: Rows from whose double on a forest has twice as many trees, and up to whose half.
+_FEW, _MANY = 100, 4000
+
+#: Twice as many at most so often.
+_DOUBLINGS = 2
+
 
 def fit_forests(X: np.ndarray, y: np.ndarray, kinds: tuple[Any, Any], n_trees: int) -> list[Any]:
-    """Fit half of the trees with each of two kinds of forest."""
+    """Fit half of the trees with each of two kinds of forest.
+
+    Of tables with some hundred rows twice or four times as many, for there more trees tell more;
+    of thousands not, for there they take long.
+    """
+    n_trees *= 2 ** round(np.clip(np.log2(min(len(X) / _FEW, _MANY / len(X))), 0, _DOUBLINGS))
     return [
         kind(n, random_state=0).fit(_as_float32(X), y)
         for kind, n in zip(kinds, (n_trees - n_trees // 2, n_trees // 2), strict=True)
@@ -38,6 +49,15 @@ def tree_tables(trees: list[Any], values: list[np.ndarray]) -> dict[str, np.ndar
     depth = np.full(1, max(tree.max_depth for tree in trees))
     by_node = {"nodes": nodes, "child": child, "value": value}  # nodes first: they are padded
     return {name: array.swapaxes(0, 1).copy() for name, array in by_node.items()} | {"depth": depth}
+
+
+def like_forests(states: list[State]) -> None:
+    """Let forests of unlike sizes be stacked: each tree of the smaller stands there repeatedly."""
+    most = max(state["nodes"].shape[1] for state in states)
+    for state in states:
+        for name in ("nodes", "child", "value"):
+            times = most // state[name].shape[1]
+            state[name] = state[name].repeat_interleave(times, 1) if times > 1 else state[name]
 
 
 def ask_left_out(forest: Any, X: np.ndarray, values: list[np.ndarray]) -> np.ndarray:
