@@ -63,8 +63,9 @@ def add_grid(ax: Any, axis: str) -> None:
 
 
 def wrap_name(name: object) -> str:
-    """Break a long name into at most three lines of 30 characters."""
-    return textwrap.fill(str(name), 30, max_lines=3, placeholder="…")
+    """Break a long name into at most three lines of 30 characters; its dollars are no formulas."""
+    lines = textwrap.fill(str(name), 30, max_lines=3, placeholder="…")
+    return lines.replace("$", r"\$")
 
 
 def wrapped_lines(names: Iterable[object]) -> list[str]:

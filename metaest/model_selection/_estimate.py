@@ -48,8 +48,8 @@ class Estimate(NamedTuple):
 
     @property
     def is_share(self) -> bool:
-        """Whether the score reads best in percent."""
-        return "accuracy" in self.metric and abs(self.mean) <= 1
+        """Whether the score reads best in percent; one that is not known follows the others."""
+        return "accuracy" in self.metric and not abs(self.mean) > 1
 
     def format(self, decimals: int | None = None, sign: str = "") -> str:
         """Return text such as ``"97.3 ± 0.4 %"``.

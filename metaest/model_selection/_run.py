@@ -34,6 +34,17 @@ class EpisodeResult(NamedTuple):
     error: str | None = None
 
 
+def predicts_episodes(estimator: Any) -> bool:
+    """Whether an estimator's `predict_episodes` does what its `fit` and `predict` do.
+
+    Not where a subclass has a `fit` or `predict` of its own, and the former from its parent.
+    """
+    classes = type(estimator).__mro__
+    names = ("predict_episodes", "fit", "predict", "predict_proba")
+    owners = [next((i for i, c in enumerate(classes) if n in vars(c)), None) for n in names]
+    return owners[0] is not None and all(i is None or i >= owners[0] for i in owners[1:])
+
+
 def run_chunk(
     estimator: Any,
     X: Any,
@@ -178,8 +189,9 @@ class _Predicted:
     def _fitted(self) -> Any:
         return self._fit()
 
-    def predict(self, X: Any) -> np.ndarray:
-        return self._output if X is self._X else self._fitted.predict(X)
+    def predict(self, X: Any, **options: Any) -> Any:
+        is_known = X is self._X and not options
+        return self._output if is_known else self._fitted.predict(X, **options)
 
     def score(self, X: Any, y: Any, **kwargs: Any) -> Any:
         # The class's own definition of its score, run on the known predictions.
@@ -207,10 +219,11 @@ class _PredictedClassifier(_Predicted):
         super().__init__(estimator, tags, fit, X, output)
         self.classes_, self._proba = output
 
-    def predict(self, X: Any) -> np.ndarray:
-        if X is not self._X:
-            return self._fitted.predict(X)
+    def predict(self, X: Any, **options: Any) -> Any:
+        if X is not self._X or options:
+            return self._fitted.predict(X, **options)
         return self.classes_[self._proba.argmax(axis=1)]
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        return self._proba if X is self._X else self._fitted.predict_proba(X)
+    def predict_proba(self, X: Any, **options: Any) -> Any:
+        is_known = X is self._X and not options
+        return self._proba if is_known else self._fitted.predict_proba(X, **options)

@@ -19,7 +19,7 @@ from metaest.exceptions import EpisodeError, InvalidParameterError, TaskError
 from metaest.model_selection._checks import count_rows
 from metaest.model_selection._describe import describe_episodes
 from metaest.model_selection._result import EpisodeScores
-from metaest.model_selection._run import Episode, EpisodeResult, run_chunk
+from metaest.model_selection._run import Episode, EpisodeResult, predicts_episodes, run_chunk
 from metaest.model_selection._scoring import Scoring, make_scorer, name_score
 from metaest.model_selection._split import EpisodicSplit
 from metaest.model_selection._task_split import TaskSplit
@@ -239,7 +239,7 @@ def _run(
 ) -> dict[str, list[EpisodeResult]]:
     """Return the results of each estimator, in the order of the episodes."""
     metric = name_score(scoring, estimators)
-    is_fast = {name: fast and hasattr(e, "predict_episodes") for name, e in estimators.items()}
+    is_fast = {name: fast and predicts_episodes(e) for name, e in estimators.items()}
     scorers = {name: make_scorer(e, scoring, y, is_fast[name]) for name, e in estimators.items()}
     jobs = [(name, first) for name in estimators for first in range(0, len(episodes), _CHUNK)]
     done = Parallel(n_jobs=n_jobs, verbose=verbose)(

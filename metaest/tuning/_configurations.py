@@ -244,9 +244,9 @@ class Configurations:
         return self.activate(values)
 
     def _value(self, name: str, number: float) -> Any:
-        """Return the value that a number stands for; where the limits have steps, one of them."""
-        value = from_unit(self.space[name], number)
-        return fit_into(self._grids[name], value) if name in self._grids else value
+        """Return the value that a number stands for, one that the limits hold."""
+        value, limits = from_unit(self.space[name], number), self._narrow[name]
+        return value if isinstance(limits, CategoricalDistribution) else fit_into(limits, value)
 
     def _defaults(self) -> np.ndarray:
         return np.array([0.0 if size else 0.5 for size in self._sizes])

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from metaest.tuning._configurations import SAME, Configurations, Rows
-from metaest.tuning._record import LARGEST, PREFIX
+from metaest.tuning._record import ABANDONED_KEY, LARGEST, PREFIX
 from metaest.tuning._sources import squash
 from metaest.tuning._trials import merge_distributions
 
@@ -84,6 +84,17 @@ def observe(
         configurations.read([t.params for t in pending]),
         len(done),
     )
+
+
+def without_interrupted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Leave out interrupted trials, so that they are tried again; but once only.
+
+    What is interrupted twice may be the reason, by its time or memory.
+    """
+    interrupted = [t for t in trials if ABANDONED_KEY in t.user_attrs]
+    again = [t.params for t in interrupted]
+    once = {t.number for t in interrupted if again.count(t.params) == 1}
+    return [t for t in trials if t.number not in once]
 
 
 def known_space(

@@ -22,6 +22,10 @@ FORMAT_VERSION = 1
 VERSION_KEY = PREFIX + "version"
 SPACE_KEY = PREFIX + "space"
 ESTIMATOR_KEY = PREFIX + "estimator"
+#: Of a trial: it was interrupted, and failed for no other reason.
+ABANDONED_KEY = PREFIX + "abandoned"
+#: Where Optuna keeps by how much a trial broke its constraints; one with a name behind a colon.
+_CONSTRAINTS = "constraints"
 #: Optuna keeps infinity, and the largest float, which users return for "does not work", as values.
 LARGEST = 1e100
 
@@ -63,7 +67,10 @@ class SearchRecord:
 
     @property
     def complete_trials(self) -> list[FrozenTrial]:
-        """The trials that have a value; an infinite or immense one marks a failed trial."""
+        """The trials that have a value; an infinite or immense one marks a failed trial.
+
+        One that broke a constraint of its study has none.
+        """
         return [trial for trial in self.trials if _has_value(trial)]
 
     @property
@@ -75,7 +82,10 @@ class SearchRecord:
 def _has_value(trial: FrozenTrial) -> bool:
     if trial.state != TrialState.COMPLETE or trial.value is None:
         return False
-    return abs(trial.value) <= LARGEST
+    known = trial.system_attrs
+    excesses = [*(known.get(_CONSTRAINTS) or ())]
+    excesses += [own for name, own in known.items() if name.startswith(f"{_CONSTRAINTS}:")]
+    return abs(trial.value) <= LARGEST and all(excess <= 0 for excess in excesses)
 
 
 def attributes(record: SearchRecord) -> dict[str, Any]:

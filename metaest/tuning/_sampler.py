@@ -17,7 +17,7 @@ from metaest._checks import check_int
 from metaest.exceptions import InvalidParameterError
 from metaest.tuning._configurations import SAME, Configurations
 from metaest.tuning._description import describe_data
-from metaest.tuning._observations import PLANNED_KEY, known_space
+from metaest.tuning._observations import PLANNED_KEY, known_space, without_interrupted
 from metaest.tuning._plan import Plan, Plans, fixed_params
 from metaest.tuning._planner import Planner
 from metaest.tuning._read_history import read_history
@@ -233,6 +233,7 @@ class MetaSampler(BaseSampler):
     ) -> Plan:
         study = getattr(study, "_study", study)  # the whole one of a bracket of HyperbandPruner
         trials = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        trials = without_interrupted(trials)
         space = known_space([t for t in trials if t.distributions], self._space)
         names = study.metric_names
         return self._planner.plan(

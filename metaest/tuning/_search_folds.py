@@ -13,10 +13,9 @@ from sklearn.base import clone
 from sklearn.utils.parallel import delayed
 
 from metaest._sklearn import fit_and_score
-from metaest.tuning._record import PREFIX
+from metaest.tuning._record import ABANDONED_KEY, PREFIX
 
 FOLDS_KEY = PREFIX + "folds"
-ABANDONED_KEY = PREFIX + "abandoned"
 #: What a callable space gave for a trial, described.
 PARAMS_KEY = PREFIX + "params"
 #: Letters of a fit's traceback that are kept; its end says what happened.

@@ -17,7 +17,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from metaest.exceptions import HistoryError
-from metaest.tuning._search_folds import ABANDONED_KEY, is_counted
+from metaest.tuning._record import ABANDONED_KEY
+from metaest.tuning._search_folds import is_counted
 from metaest.tuning._search_identity import IDENTITY_KEY, check_same_search
 from metaest.tuning._storage import open_storage, quiet_optuna, translated_errors, without_password
 

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial
 
 from metaest.tuning._configurations import Configurations, Rows, Space
 from metaest.tuning._record import SearchRecord
-from metaest.tuning._scaling import are_reordered, is_list_of_numbers
+from metaest.tuning._scaling import are_reordered, is_list_of_numbers, to_unit
 from metaest.tuning._trials import merge_distributions
 
 #: Of a longer search, its best trials and a random part of the others.
@@ -219,15 +224,16 @@ def why_unusable(
 
 def _as_numbers(
     records: Sequence[SearchRecord], space: dict[str, BaseDistribution], direction: str
-) -> Sources:
+) -> Sources | None:
     wide = merge_spaces_of([space, *(record.space for record in records)])
     wide = dict(sorted(wide.items()))  # one order, whatever is asked for first
     plain = Configurations(wide)
-    kept, rows = [], []
-    for record in records:
-        trials = _thin(record, direction)
-        kept.append(trials)
-        rows.append(plain.read([trial.params for trial in trials]))
+    within = [(record, _offered(record, _thin(record, direction), wide)) for record in records]
+    records = [record for record, trials in within if trials]
+    if not records:
+        return None
+    kept = [trials for _, trials in within if trials]
+    rows = [plain.read([trial.params for trial in trials]) for trials in kept]
     configurations = plain.with_conditions(rows[0].join(*rows[1:]))
     raw = [np.array([score_of(trial, direction) for trial in trials]) for trials in kept]
     tasks = [
@@ -235,6 +241,20 @@ def _as_numbers(
         for record, scores, own in zip(records, raw, rows, strict=True)
     ]
     return Sources(configurations, tasks)
+
+
+def _offered(record: SearchRecord, trials: list[FrozenTrial], space: Space) -> list[FrozenTrial]:
+    """Leave out trials of a choice that a space does not have, though it has others of the list."""
+
+    def holds(name: str, choice: Any) -> bool:
+        return bool(np.isfinite(to_unit(space[name], choice)))
+
+    cut = []
+    for name, own in record.space.items():
+        if all(isinstance(d, CategoricalDistribution) for d in (own, space[name])):
+            held = [holds(name, choice) for choice in own.choices]  # type: ignore[attr-defined]
+            cut += [name] if any(held) and not all(held) else []
+    return [t for t in trials if all(n not in t.params or holds(n, t.params[n]) for n in cut)]
 
 
 def _thin(record: SearchRecord, direction: str) -> list[FrozenTrial]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -167,6 +167,10 @@ def merge_distributions(a: BaseDistribution, b: BaseDistribution) -> BaseDistrib
 def _rows(params: Any, space: Mapping[str, BaseDistribution]) -> list[dict[str, Any]]:
     if hasattr(params, "columns") and hasattr(params, "iloc"):
         columns = [str(name) for name in params.columns]
+        if twice := sorted({name for name in columns if columns.count(name) > 1}):
+            raise HistoryError(
+                f"params has the columns {', '.join(twice)} more than once. Leave one of each."
+            )
         records = params.astype(object).to_numpy().tolist()
         return [_filled(dict(zip(columns, record, strict=True)), space) for record in records]
     if isinstance(params, Sequence) and all(isinstance(row, Mapping) for row in params):
@@ -192,6 +196,11 @@ def _filled(row: dict[str, Any], space: Mapping[str, BaseDistribution]) -> dict[
 
 
 def _scores(values: Any, task: str) -> np.ndarray:
+    if isinstance(values, Mapping | Set):
+        raise HistoryError(
+            f"values of task {task!r} must be one number per trial, in their order; got a "
+            f"{type(values).__name__}."
+        )
     try:
         real = [np.nan if is_missing(v) else v for v in values]
         scores = np.array(real, dtype=np.float64)

@@ -168,3 +168,30 @@ def test_an_error_of_all_at_once_stays_an_error(blobs, cv):
         cross_validate_episodes(FailsTogether(allowed=True), *blobs, cv=cv)
     (note,) = failed.value.__notes__
     assert note == "This was in episodes 0 to 49 of 'FailsTogether', adapted at once."
+
+
+def test_a_subclass_with_a_prediction_of_its_own_is_asked(blobs, cv):
+    class Contrary(FastNearestMean):
+        def predict(self, X):
+            return self.classes_[self.predict_proba(X).argmin(1)]
+
+    fast, slow = both(Contrary(), *blobs, cv)
+    assert fast["accuracy"].tolist() == slow["accuracy"].tolist()
+    assert fast["accuracy"].mean() < 0.3
+
+
+def test_a_scorer_may_ask_predict_for_more(blobs, cv):
+    class Careful(FastMean):
+        def predict(self, X, return_std=False):
+            mean = super().predict(X)
+            return (mean, np.ones_like(mean)) if return_std else mean
+
+        def predict_episodes(self, X, y, episodes):
+            return super().predict_episodes(X, y, episodes)
+
+    def scorer(estimator, X, y):
+        mean, std = estimator.predict(X, return_std=True)
+        return -float(np.mean(((y - mean) / std) ** 2))
+
+    fast, slow = both(Careful(), blobs[0], blobs[1] + 0.5, cv, scoring=scorer)
+    assert {k: v.tolist() for k, v in fast.items()} == {k: v.tolist() for k, v in slow.items()}

@@ -273,3 +273,20 @@ def close_figures():
     from matplotlib import pyplot as plt
 
     plt.close("all")
+
+
+def test_an_estimator_without_scores_leaves_the_others_their_unit() -> None:
+    result = make_result({"good": {"accuracy": BASE}, "bad": {"accuracy": np.full(N, np.nan)}})
+    percent = f"{100 * BASE.mean():.1f}"
+    assert percent in repr(result)
+    display = result.plot()
+    assert display.ax_.get_xlabel().endswith("(%)")
+    assert display.ax_.get_xlim()[1] > 50
+
+
+@pytest.mark.parametrize("name", ["cost in $", "$5 and $7_x", r"$\foo$"])
+def test_dollars_in_names_are_no_formulas(name, tmp_path) -> None:
+    display = make_result({name: {"accuracy": BASE}}).plot()
+    display.figure_.savefig(tmp_path / "a.png")
+    (label,) = display.ax_.get_yticklabels()
+    assert label.get_text() == name.replace("$", r"\$")

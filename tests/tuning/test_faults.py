@@ -212,7 +212,7 @@ MetaSearchCV(
 
 @pytest.mark.slow
 def test_a_killed_search_goes_on_warm(path: Path, tmp_path: Path) -> None:
-    """The killed trial was one of the portfolio: it has failed over and is not tried again."""
+    """The killed trial was one of the portfolio: it has failed over and is tried once more."""
     storage = str(tmp_path / "study.db")
     process = subprocess.Popen(
         [sys.executable, "-c", SEARCH, str(path), storage],
@@ -244,7 +244,10 @@ def test_a_killed_search_goes_on_warm(path: Path, tmp_path: Path) -> None:
     assert trials[:n_done] == killed[:n_done]
     assert sum(trial.state == TrialState.COMPLETE for trial in trials) == n_done + 3
     assert not any(trial.state == TrialState.RUNNING for trial in trials)
-    tried = [trial.params["C"] for trial in trials if trial.params]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    tried = [trial.params["C"] for trial in complete]
     assert len(set(tried)) == len(tried)
-    startup = [t for t in trials if t.user_attrs.get("metaest:origin") == "portfolio"]
+    interrupted = [t.params["C"] for t in trials if t not in complete and t.params]
+    assert set(interrupted) <= set(tried)
+    startup = [t for t in complete if t.user_attrs.get("metaest:origin") == "portfolio"]
     assert len(startup) == 3

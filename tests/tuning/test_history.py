@@ -538,3 +538,34 @@ def test_ids_of_openml_tasks() -> None:
             HistoryError, match=rf"whole numbers, got (np.float64\()?{wrong}.*in row 1"
         ):
             History().add_openml(rows, space=space)
+
+
+@pytest.mark.parametrize("values", [{0: 0.5, 1: 0.6}, {0.5, 0.6}], ids=["dict", "set"])
+def test_scores_without_an_order_are_refused(values: Any) -> None:
+    space = {"C": FloatDistribution(0.1, 10)}
+    with pytest.raises(HistoryError, match="one number per trial, in their order"):
+        History().add_trials("a", [{"C": 1.0}, {"C": 2.0}], values, space=space)
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    frame = pd.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=["C", "C"])
+    with pytest.raises(HistoryError, match="the columns C more than once"):
+        History().add_trials("a", frame, [0.5, 0.6], space={"C": FloatDistribution(0.1, 10)})
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_broke_a_constraint_is_no_advice(named: bool) -> None:
+    """Optuna keeps its value, which may be the best."""
+    history, values = History(), np.linspace(0.0, 1.0, 21).tolist()
+    for number in range(3):
+        study = optuna.create_study(direction="maximize")
+        for x in values:
+            space, broken = (
+                {"x": FloatDistribution(0, 1)},
+                {"constraints:a": x - 0.5} if named else {"constraints": (x - 0.5,)},
+            )
+            study.add_trial(
+                create_trial(value=x, params={"x": x}, distributions=space, system_attrs=broken)
+            )
+        history.add_study(study, task=str(number))
+    assert 0 < max(own.params["x"] for own in suggest(history, n=10)) <= 0.5

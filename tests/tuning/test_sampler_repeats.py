@@ -148,3 +148,20 @@ def test_random_trials_are_new_where_there_is_something_new(seed: int) -> None:
     study.optimize(lambda trial: float(trial.suggest_categorical("C", [1, 2, 3])), n_trials=5)
     assert distinct(study) == 3
     assert len({trial.params["C"] for trial in study.trials[:3]}) == 3
+
+
+def test_what_is_interrupted_twice_is_not_tried_again() -> None:
+    """A configuration may be what kills the process."""
+    study = optuna.create_study(direction="maximize", sampler=MetaSampler(surrogate="cold", seed=0))
+    study.optimize(lambda trial: trial.suggest_int("n", 1, 3), n_trials=1)
+    tried = study.trials[0].params["n"]
+    space = {"n": optuna.distributions.IntDistribution(1, 3)}
+    for n in (1, 2, 2):
+        n = (tried + n - 1) % 3 + 1
+        trial = optuna.create_trial(
+            state=optuna.trial.TrialState.FAIL, params={"n": n}, distributions=space,
+            user_attrs={"metaest:abandoned": True},
+        )  # fmt: skip
+        study.add_trial(trial)
+    study.optimize(lambda trial: trial.suggest_int("n", 1, 3), n_trials=1)
+    assert study.trials[-1].params["n"] == tried % 3 + 1

@@ -475,3 +475,19 @@ def test_boosting_parameters_can_be_set() -> None:
 def test_a_class_is_no_estimator(history: str | None) -> None:
     with pytest.raises(InvalidParameterError, match=r"got a class: pass SVC\(\)"):
         suggest(History() if history is None else history, estimator=SVC)
+
+
+def test_suggestions_lie_in_the_space_that_was_asked_for() -> None:
+    """Not a rounding beyond, by way of a logarithm."""
+    wide = FloatDistribution(1e-4, 1e4, log=True)
+    history = History()
+    values = np.logspace(-4, 4, 30)
+    for number in range(3):
+        trials = [{"alpha": float(v)} for v in values]
+        scores = -np.abs(np.log10(values) - 1.5 - number)
+        history.add_trials(str(number), trials, scores, space={"alpha": wide})
+    for high in (10.0, 1e3, 7.3):
+        space = {"alpha": FloatDistribution(1e-3, high, log=True)}
+        found = [own.params for own in suggest(history, space=space, n=10)]
+        History().add_trials("x", found, np.zeros(len(found)), space=space)
+        assert max(own["alpha"] for own in found) == pytest.approx(high)
