@@ -97,6 +97,12 @@ def _discriminant(support: np.ndarray, query: np.ndarray, y: np.ndarray) -> Plan
             "projection='lda' needs at least 3 classes and more support rows than classes, got "
             f"{n_classes} classes and {len(y)} rows. Pass projection='pca'."
         )
+    n_varying = int((np.ptp(support, axis=0) > 0).sum())
+    if n_varying < 2:
+        raise InvalidParameterError(
+            "projection='lda' needs at least 2 features that vary among the support rows, got "
+            f"{n_varying}. Pass projection='pca'."
+        )
     # Shrinkage, since there are often fewer rows than features; it cannot take constant ones.
     lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=2)
     model = make_pipeline(VarianceThreshold(), lda).fit(support, y)

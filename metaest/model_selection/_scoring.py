@@ -36,7 +36,8 @@ def make_scorer(estimator: Any, scoring: Scoring, y: Any, fast: bool) -> Callabl
         If `scoring` is no scorer, nor the name of one.
     """
     parts = _parts(scoring)
-    if not all(part is None or callable(part) or isinstance(part, Collection) for part in parts):
+    kinds = [part is None or callable(part) or isinstance(part, Collection) for part in parts]
+    if not kinds or not all(kinds):
         raise InvalidParameterError(
             f"scoring must be a scorer's name, a callable, or several of them; got {scoring!r}."
         )

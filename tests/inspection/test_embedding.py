@@ -334,3 +334,13 @@ def test_bad_input_is_one_clear_error(call, error, match):
     arguments = dict(zip(names, TASK, strict=True)) | {"estimator": KNeighborsClassifier(1)} | call
     with pytest.raises(error, match=match):
         EmbeddingDisplay.from_estimator(**arguments)
+
+
+@pytest.mark.parametrize("n_varying", [0, 1])
+def test_lda_asks_for_two_features_that_vary(n_varying: int) -> None:
+    rows = [np.asarray(part, dtype=float).copy() for part in (TASK[0], TASK[2])]
+    for part in rows:
+        part[:, n_varying:] = 1.0
+    clf = KNeighborsClassifier(1)
+    with pytest.raises(InvalidParameterError, match=f"2 features that vary.*got {n_varying}"):
+        EmbeddingDisplay.from_estimator(clf, rows[0], TASK[1], rows[1], projection="lda")

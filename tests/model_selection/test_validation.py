@@ -251,6 +251,7 @@ BAD = [
     ({"estimator": Fails(always=True), "error_score": 0}, EpisodeError, "60 of 60 episodes"),
     ({"confidence": 95}, InvalidParameterError, r"confidence must be a float in \(0, 1\), got 95"),
     ({"error_score": "nan"}, InvalidParameterError, "error_score must be 'raise' or a number"),
+    ({"scoring": []}, InvalidParameterError, "scoring must be a scorer's name.*got \\[\\]"),
     ({"scoring": 3}, InvalidParameterError, "scoring must be a scorer's name.*got 3"),
     ({"scoring": {"a": 3}}, InvalidParameterError, "scoring must be a scorer's name.*got {'a': 3}"),
     ({"scoring": "acuracy"}, InvalidParameterError, "Did you mean 'accuracy'"),
