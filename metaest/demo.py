@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sklearn.utils import Bunch
 
 from metaest._optional import import_optional
 from metaest.datasets import load_digit_tasks
-from metaest.exceptions import InvalidParameterError
+from metaest.exceptions import InvalidParameterError, MetaTrainingWarning
 from metaest.few_shot import MetaFewShotClassifier
 from metaest.model_selection import EpisodeScores, EpisodicSplit, cross_validate_episodes
 
@@ -84,7 +85,7 @@ def run_demo(
     )
     seen, unseen = (", ".join(map(str, c)) for c in (digits.train_classes, digits.test_classes))
     say(f"Meta-training a prototypical network on the digits {seen}, turned in four directions ...")
-    learner = clone(untrained).fit_meta(digits.tasks.with_rotations())
+    learner = _meta_train(clone(untrained), digits)
     say(f"Learning the digits {unseen}, never seen before, from one image each ...")
     scores = _compare(learner, untrained, digits, n_test_episodes, random_state)
     say(f"\n{scores}\n")
@@ -97,6 +98,16 @@ def run_demo(
     finally:
         say(_NEXT)
     return scores
+
+
+def _meta_train(learner: MetaFewShotClassifier, digits: Bunch) -> MetaFewShotClassifier:
+    """Meta-train; Ctrl-C ends the demo, for half a training shows nothing."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "meta-training was interrupted", MetaTrainingWarning)
+        try:
+            return learner.fit_meta(digits.tasks.with_rotations())
+        except MetaTrainingWarning:
+            raise KeyboardInterrupt from None
 
 
 def _complete(path: Path) -> Path:

@@ -431,3 +431,19 @@ def test_suggest_without_pandas_says_what_to_install(
     assert main(["suggest", wine, "--target", "target"]) == 2
     err: Any = capsys.readouterr().err
     assert "pip install 'metaest[frame]'" in err
+
+
+def test_stopping_the_demo_in_meta_training_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit_meta keeps what it has; half a training would be no demo."""
+    rounds = []
+
+    def end_of_round(*args: Any, **kwargs: Any) -> None:
+        rounds.append(args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skorch.callbacks.Callback.on_epoch_end", end_of_round)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(None, n_episodes=16, n_test_episodes=10, say=said.append, progress=False)
+    assert rounds
+    assert "Learning" not in "".join(said)

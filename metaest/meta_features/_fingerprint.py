@@ -16,7 +16,7 @@ def fingerprint(X: Any, y: Any) -> str:
     """Name the contents of a data set, to know it again.
 
     Equal for every order of the rows and the columns and for every container (array, list,
-    DataFrame); different, but for accidents, as soon as a value differs.
+    DataFrame); different, but for accidents, as soon as a value or the name of a class differs.
 
     Parameters
     ----------
