@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import optuna
 from joblib import effective_n_jobs
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sklearn.utils.parallel import Parallel
 from tqdm.auto import tqdm
 
 from metaest._warn import warn
-from metaest.exceptions import SearchWarning
+from metaest.exceptions import HistoryError, SearchWarning
 from metaest.tuning._search_folds import (
     FOLDS_KEY,
     Folds,
@@ -168,6 +169,12 @@ class SearchLoop:
             self._fit(parallel, runs)
             for run in runs:
                 self._tell(run)
+        except UpdateFinishedTrialError as error:
+            raise HistoryError(
+                f"another search gave up a trial of study {self._study.study_name!r} that this one "
+                "was at: only one at a time may search in a study. Fit again when the other has "
+                "ended, which goes on from its trials, or give another study_name."
+            ) from error
         except BaseException:
             abandon_running(self._study)
             raise

@@ -141,7 +141,7 @@ def split_by_task(rows: Any) -> Iterator[tuple[str, Any]]:
     """
     rows = rows.reset_index(drop=True)
     ids = rows["task_id"]
-    whole = [not is_missing(value) and str(value).removesuffix(".0").isdigit() for value in ids]
+    whole = [not is_missing(value) and str(value).removesuffix(".0").isdecimal() for value in ids]
     if not all(whole):
         wrong = whole.index(False)
         raise HistoryError(

@@ -34,6 +34,7 @@ from sklearn.svm import SVC
 from metaest.exceptions import HistoryError, InvalidParameterError, SearchWarning
 from metaest.tuning import MetaSearchCV, _search_values
 from metaest.tuning._search_identity import IDENTITY_KEY, describe_search
+from metaest.tuning._search_study import abandon_running
 from metaest.tuning._storage import open_storage
 
 X, Y = load_iris(return_X_y=True)
@@ -509,3 +510,23 @@ def test_a_fitted_search_is_loaded_where_its_study_is_not(file: str, tmp_path: P
         assert isinstance(loaded.study_.sampler, RandomSampler)
         content = pickle.dumps(loaded)
     assert clone(search).storage == search.storage  # asks nobody
+
+
+class Intruder(SVC):
+    """While it is fitted, another process begins to search in the same study."""
+
+    storage = ""
+
+    def fit(self, X: Any, y: Any) -> "Intruder":
+        study = optuna.load_study(study_name="shared", storage=open_storage(self.storage))
+        abandon_running(study)
+        return super().fit(X, y)
+
+
+def test_two_searches_in_one_study_are_a_clear_error(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Intruder, "storage", str(tmp_path / "study.db"))
+    search = MetaSearchCV(
+        Intruder(), SPACE, n_trials=3, cv=3, storage=Intruder.storage, study_name="shared"
+    )
+    with pytest.raises(HistoryError, match=r"'shared'.*only one at a time.*another study_name"):
+        search.fit(X, Y)
