@@ -123,7 +123,7 @@ def _suite(suite: str, access: Access, *, refresh: bool) -> list[int]:
 
     def download() -> None:
         with access.client(what) as openml:
-            found = openml.study.get_suite(int(suite) if suite.isdigit() else suite)
+            found = openml.study.get_suite(int(suite) if suite.isdecimal() else suite)
             ids = [int(task_id) for task_id in found.tasks or []]
             write_json(path, {"suite_id": found.study_id, "name": found.name, "task_ids": ids})
 

@@ -13,6 +13,7 @@ from metaest.openml._store import (
     import_pandas,
     read_frame,
     read_json,
+    reading,
     write_frame,
     write_json,
 )
@@ -42,7 +43,7 @@ def has_task(folder: Path, task_id: int) -> bool:
     path = task_file(folder, task_id)
     if not (path.is_file() and path.with_suffix(".parquet").is_file()):
         return False
-    return has_data(folder, int(_field(read_json(path), "data_id", path)))
+    return has_data(folder, _data_id(read_json(path), path))
 
 
 def write_data(folder: Path, data_id: int, frame: pd.DataFrame, about: dict[str, Any]) -> None:
@@ -92,9 +93,14 @@ def write_task(
 def read_task(folder: Path, task_id: int) -> OpenMLTask:
     path = task_file(folder, task_id)
     about = read_json(path)
-    data_id = int(_field(about, "data_id", path))
-    data, is_nominal, name = _read_data(folder, data_id)
+    data_id = _data_id(about, path)
+    with reading(data_file(folder, data_id)):
+        data, is_nominal, name = _read_data(folder, data_id)
     target = _field(about, "target_name", path)
+    if target not in list(data.columns):
+        raise damaged(path)
+    with reading(path.with_suffix(".parquet")):
+        splits = _read_splits(path.with_suffix(".parquet"), len(data))
     X = data.drop(columns=[target])
     return OpenMLTask(
         task_id=task_id,
@@ -106,7 +112,7 @@ def read_task(folder: Path, task_id: int) -> OpenMLTask:
         X=X,
         y=data[target],
         categorical=np.array([column in is_nominal for column in X.columns], dtype=bool),
-        _splits=_read_splits(path.with_suffix(".parquet")),
+        _splits=splits,
     )
 
 
@@ -122,15 +128,17 @@ def _read_data(folder: Path, data_id: int) -> tuple[pd.DataFrame, set[str], str]
         )
     categories = _field(about, "categories", path)
     for name, labels in categories.items():
+        if not data[name].dropna().isin(labels).all():
+            raise damaged(path)
         data[name] = pd.Categorical(data[name], categories=labels)
     nominal = {*categories, *_field(about, "nominal", path)}
     return data, nominal, str(_field(about, "name", path))
 
 
-def _read_splits(path: Path) -> dict[tuple[int, int, int], Split]:
+def _read_splits(path: Path, n_rows: int) -> dict[tuple[int, int, int], Split]:
     frame = read_frame(path)
     missing = {*_KEY, "is_test", "row"} - {*frame.columns}
-    if missing:
+    if missing or not frame["row"].between(0, n_rows - 1).all():
         raise damaged(path)
     splits: dict[tuple[int, int, int], Split] = {}
     for key, part in frame.groupby(_KEY, sort=True):
@@ -138,6 +146,13 @@ def _read_splits(path: Path) -> dict[tuple[int, int, int], Split]:
         repeat, fold, sample = (int(number) for number in key)
         splits[repeat, fold, sample] = rows[~is_test], rows[is_test]
     return splits
+
+
+def _data_id(about: dict[str, Any], path: Path) -> int:
+    found = _field(about, "data_id", path)
+    if not isinstance(found, int):
+        raise damaged(path)
+    return found
 
 
 def _field(content: dict[str, Any], name: str, path: Path) -> Any:

@@ -47,7 +47,7 @@ def _check_counts(splits: Splits, announced: dict[str, Any], label: str) -> None
     for index, name in enumerate(("repeats", "folds", "samples")):
         number = str(announced.get(f"number_{name}") or "")
         found = len({key[index] for key in splits})
-        if number.isdigit() and int(number) and found != int(number):
+        if number.isdecimal() and int(number) and found != int(number):
             raise DatasetError(f"{label} has {found} {name} in place of {number}. {_REMEDY}")
 
 

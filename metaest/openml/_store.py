@@ -27,6 +27,15 @@ def damaged(path: Path) -> DatasetError:
     return DatasetError(f"{path} is damaged or was not written by metaest. {_AGAIN}")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file whose content, readable as it is, cannot be what was written."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(path) from error
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     keep_file(path, json.dumps(content, indent=1).encode())
 

@@ -82,10 +82,15 @@ class SearchRecord:
 def _has_value(trial: FrozenTrial) -> bool:
     if trial.state != TrialState.COMPLETE or trial.value is None:
         return False
+    return abs(trial.value) <= LARGEST and is_feasible(trial)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Tell whether a trial kept the constraints of its study, if it has any."""
     known = trial.system_attrs
     excesses = [*(known.get(_CONSTRAINTS) or ())]
     excesses += [own for name, own in known.items() if name.startswith(f"{_CONSTRAINTS}:")]
-    return abs(trial.value) <= LARGEST and all(excess <= 0 for excess in excesses)
+    return all(excess <= 0 for excess in excesses)
 
 
 def attributes(record: SearchRecord) -> dict[str, Any]:

@@ -92,7 +92,8 @@ class MetaSearchCV(BaseSearchCV):
         What was reused, from where, and what it bought.
     best_estimator_, best_params_, best_score_, best_index_, cv_results_, n_splits_, \
     refit_time_, multimetric_, scorer_, classes_, n_features_in_, feature_names_in_
-        As in ``RandomizedSearchCV``. A trial that failed or was pruned has NaN and the last rank.
+        As in ``RandomizedSearchCV``. A trial that failed or was pruned has NaN and the last rank;
+        one that broke its constraints (Optuna's) ranks behind those that kept them.
 
     Raises
     ------
@@ -101,7 +102,7 @@ class MetaSearchCV(BaseSearchCV):
     InvalidParameterError
         If the space cannot be used.
     ValueError
-        If no trial succeeded.
+        If no trial succeeded, or none kept its constraints.
 
     Notes
     -----

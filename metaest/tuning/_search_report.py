@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from metaest.tuning._record import PREFIX, SearchRecord
+from metaest.tuning._record import PREFIX, SearchRecord, is_feasible
 from metaest.tuning._search_folds import FOLDS_KEY, PARAMS_KEY
 from metaest.tuning._words import count
 
@@ -112,7 +112,7 @@ def make_report(
     """Make the report of a search from its trials and the parameters of each."""
     startup = [pair for pair in trials if _origin(pair[0]) in _STARTUP]
     others = [trial for trial, _ in trials if _origin(trial) not in _STARTUP]
-    scored = [trial for trial, _ in trials if trial.state == TrialState.COMPLETE]
+    scored = [trial for trial, _ in trials if _has_score(trial)]
     best = max(scored, key=_value, default=None)
     origins: dict[str, int] = {}
     for trial, _ in trials:
@@ -162,7 +162,11 @@ def _is_equal(a: Any, b: Any) -> bool:
 
 
 def _values(trials: Sequence[FrozenTrial]) -> list[float]:
-    return [_value(trial) for trial in trials if trial.state == TrialState.COMPLETE]
+    return [_value(trial) for trial in trials if _has_score(trial)]
+
+
+def _has_score(trial: FrozenTrial) -> bool:
+    return bool(trial.state == TrialState.COMPLETE) and is_feasible(trial)
 
 
 def _value(trial: FrozenTrial) -> float:

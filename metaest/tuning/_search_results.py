@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import rankdata
 
 from metaest._sklearn import warn_or_raise_about_fit_failures
+from metaest.tuning._record import is_feasible
 from metaest.tuning._search_folds import Outcome, decode, scores_of
 from metaest.tuning._search_space import SearchSpace
 
@@ -28,6 +30,11 @@ class Row:
     def is_pruned(self) -> bool:
         """Whether folds were left out."""
         return bool(self.trial.state == TrialState.PRUNED)
+
+    @property
+    def can_be_chosen(self) -> bool:
+        """Whether it has a score and kept its constraints."""
+        return bool(self.trial.state == TrialState.COMPLETE) and is_feasible(self.trial)
 
 
 def read_rows(
@@ -56,7 +63,7 @@ def format_results(search: Any, rows: list[Row], first_new: int) -> dict[str, An
     """Return ``cv_results_`` as scikit-learn's searches make it.
 
     Pruned trials have NaN for the folds that were left out, and for their means; their times are
-    over the folds that ran.
+    over the folds that ran. Trials that broke Optuna's constraints rank behind all others.
 
     Parameters
     ----------
@@ -68,7 +75,7 @@ def format_results(search: Any, rows: list[Row], first_new: int) -> dict[str, An
     Raises
     ------
     ValueError
-        If all fits failed, or no trial has a score.
+        If all fits failed, or no trial has a score and kept its constraints.
     """
     _check_failures(search, rows, first_new)
     n_splits = search.n_splits_
@@ -92,7 +99,14 @@ def format_results(search: Any, rows: list[Row], first_new: int) -> dict[str, An
                 times = [outcome[name] for outcome in row.outcomes]
                 results[f"mean_{name}"][index] = np.mean(times)
                 results[f"std_{name}"][index] = np.std(times)
+    _rank_last(results, np.array([not is_feasible(row.trial) for row in rows]))
     return dict(results)
+
+
+def _rank_last(results: dict[str, Any], is_behind: np.ndarray) -> None:
+    for name in [name for name in results if name.startswith("rank_")] if is_behind.any() else ():
+        order = results[name] + is_behind * len(is_behind)
+        results[name] = rankdata(order, method="min").astype(results[name].dtype)
 
 
 def _check_failures(search: Any, rows: list[Row], first_new: int) -> None:
@@ -109,7 +123,7 @@ def _check_failures(search: Any, rows: list[Row], first_new: int) -> None:
         fresh = [*fresh, good[0]]
     if failed:
         warn_or_raise_about_fit_failures(fresh, search.error_score)
-    if not any(row.trial.state == TrialState.COMPLETE for row in rows):
+    if not any(row.can_be_chosen for row in rows):
         raise ValueError(_no_score(rows))
 
 
@@ -120,6 +134,11 @@ def _no_score(rows: list[Row]) -> str:
         return (
             f"space(trial) raised optuna.TrialPruned in all {len(rows)} trials, so none has a "
             "score; let it return parameters more often, or give more n_trials."
+        )
+    if any(row.trial.state == TrialState.COMPLETE for row in rows):
+        return (
+            f"None of the {len(rows)} trials that has a score kept its constraints; "
+            "widen them or the space, or give more n_trials. All trials are in study_."
         )
     if all(row.is_pruned for row in rows):
         return "All the trials were pruned, so none has a score; use a milder pruner." + cause

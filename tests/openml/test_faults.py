@@ -162,6 +162,42 @@ def test_damaged_cache_says_which_file(
     _recovers(server)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("59.json", "data_id", "sixty-one"),
+        ("59.json", "target_name", "no such column"),
+        ("59.json", "target_name", ["class"]),
+        ("61.json", "categories", ["class"]),
+        ("61.json", "categories", {"class": ["Iris-setosa"]}),
+        ("61.json", "categories", {"no such column": ["a"]}),
+        ("61.json", "nominal", None),
+    ],
+)
+def test_edited_cache_says_which_file(
+    server: Server, cache: Path, name: str, field: str, value: object
+) -> None:
+    fetch_tasks([59])
+    (path,) = cache.rglob(name)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(DatasetError, match=rf"{name} is damaged .*Delete it"):
+        _ = fetch_tasks([59], download_if_missing=False)[0]
+    path.unlink()
+    _recovers(server)
+
+
+def test_splits_of_another_data_set(server: Server, cache: Path) -> None:
+    fetch_tasks([59])
+    (path,) = cache.rglob("59.parquet")
+    frame = pd.read_parquet(path)
+    frame.loc[0, "row"] = 150  # of 150
+    frame.to_parquet(path)
+    with pytest.raises(DatasetError, match=r"59.parquet is damaged .*Delete it"):
+        _ = fetch_tasks([59], download_if_missing=False)[0]
+    path.unlink()
+    _recovers(server)
+
+
 def test_damaged_evaluations(server: Server, cache: Path, runs: list[Run]) -> None:
     fetch_evaluations(7, [59])
     (path,) = cache.rglob("task_59.parquet")
