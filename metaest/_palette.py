@@ -63,9 +63,14 @@ def add_grid(ax: Any, axis: str) -> None:
 
 
 def wrap_name(name: object) -> str:
-    """Break a long name into at most three lines of 30 characters; its dollars are no formulas."""
-    lines = textwrap.fill(str(name), 30, max_lines=3, placeholder="…")
-    return lines.replace("$", r"\$")
+    """Break a long name into at most three lines of 30 characters; its dollars are no formulas.
+
+    Of an even longer one the end is shown, too: names of much in common often differ there.
+    """
+    lines = textwrap.wrap(str(name), 30) or [""]
+    if len(lines) > 3:
+        lines = [*lines[:2], "…" + str(name)[-29:]]
+    return "\n".join(lines).replace("$", r"\$")
 
 
 def wrapped_lines(names: Iterable[object]) -> list[str]:

@@ -68,7 +68,8 @@ def run_demo(
     MissingDependencyError
         If a picture is asked for and matplotlib is not installed.
     InvalidParameterError
-        If the picture cannot be written; the scores have been said by then.
+        If the picture cannot be written: at once where its folder or format does not exist,
+        otherwise after the scores.
     """
     if picture is not None:
         import_optional("matplotlib", "plot", "The demo's picture")  # before any work
@@ -113,7 +114,21 @@ def _meta_train(learner: MetaFewShotClassifier, digits: Bunch) -> MetaFewShotCla
 def _complete(path: Path) -> Path:
     """Add the name or the suffix that the path lacks; matplotlib would, and not say so."""
     path = path / "metaest_demo.png" if path.is_dir() else path
-    return path if path.suffix else path.with_suffix(".png")
+    path = path if path.suffix else path.with_suffix(".png")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    formats = sorted(FigureCanvasAgg.get_supported_filetypes())
+    if not path.parent.is_dir():
+        raise _cannot_draw(path, "there is no such folder")
+    if path.suffix[1:].lower() not in formats:
+        raise _cannot_draw(path, f"its format is none of {', '.join(formats)}")
+    return path
+
+
+def _cannot_draw(path: Path, reason: object) -> InvalidParameterError:
+    return InvalidParameterError(
+        f"the picture cannot be written to {path}: {reason}. Pass another path, or draw none."
+    )
 
 
 def _compare(
@@ -160,7 +175,5 @@ def _draw(learner: MetaFewShotClassifier, scores: EpisodeScores, digits: Bunch, 
     scores.plot(ax=right.subplots())
     try:
         figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:  # no such folder, or no such format
-        raise InvalidParameterError(
-            f"the picture cannot be written to {path}: {error}. Pass another path, or draw none."
-        ) from error
+    except (OSError, ValueError) as error:
+        raise _cannot_draw(path, error) from error

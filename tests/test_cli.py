@@ -170,10 +170,31 @@ def test_python_m_metaest() -> None:
     assert done.stdout == f"metaest {metaest.__version__}\n"
 
 
-@pytest.mark.parametrize("picture", ["no/such/folder.png", "picture.nosuch"])
-def test_a_picture_that_cannot_be_written_loses_nothing(
-    small_demo: Path, capsys: pytest.CaptureFixture[str], picture: str
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        ("no/such/folder.png", "there is no such folder."),
+        ("picture.nosuch", "its format is none of "),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_told_before_the_work(
+    small_demo: Path, capsys: pytest.CaptureFixture[str], picture: str, reason: str
 ) -> None:
+    assert main(["demo", "--quiet", "--picture", picture]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"metaest: the picture cannot be written to {picture}: {reason}")
+    assert err.count("\n") == 1
+
+
+def test_a_picture_that_is_not_written_after_all_loses_nothing(
+    small_demo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def savefig(self: object, path: Path, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
+    picture = "picture.png"
     assert main(["demo", "--quiet", "--picture", picture]) == 2
     out, err = capsys.readouterr()
     assert "LogisticRegression" in out

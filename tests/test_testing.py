@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -91,13 +92,37 @@ class ClampsInTraining(ProtoNet):
 
 
 class RemembersTheLastTask(ProtoNet):
+    last: ClassVar[State] = {}
+
     def adapt(self, module: LearnerNet, support: Support) -> State:
-        module.__dict__["last"] = super().adapt(module, support)
-        return dict(module.last)
+        self.last.update(super().adapt(module, support))
+        return dict(self.last)
 
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
-        known = module.last["prototypes"].shape == state["prototypes"].shape
-        return super().predict(module, module.last if known else state, query_x)
+        known = self.last["prototypes"].shape == state["prototypes"].shape
+        return super().predict(module, self.last if known else state, query_x)
+
+
+class KeepsTheFirstTask(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        module.__dict__.setdefault("scale", support.x.std())
+        return super().adapt(module, support)
+
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        return super().predict(module, state, query_x) * module.scale
+
+
+class KeepsWithAPart(ProtoNet):
+    def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
+        module.embedding.register_buffer("seen", query_x)
+        return super().predict(module, state, query_x)
+
+
+class MovesAWeight(ProtoNet):
+    def adapt(self, module: LearnerNet, support: Support) -> State:
+        with torch.no_grad():
+            next(module.parameters()).mul_(1.001)
+        return super().adapt(module, support)
 
 
 class KeepsWithItself(ProtoNet):
@@ -107,9 +132,11 @@ class KeepsWithItself(ProtoNet):
 
 
 class CountsItsCalls(ProtoNet):
+    calls: ClassVar[list[int]] = []
+
     def predict(self, module: LearnerNet, state: State, query_x: Tensor) -> Tensor:
-        module.__dict__["calls"] = module.__dict__.get("calls", 0) + 1
-        return super().predict(module, state, query_x) / module.calls
+        self.calls.append(1)
+        return super().predict(module, state, query_x) / len(self.calls)
 
 
 class SeedsTorch(ProtoNet):
@@ -140,6 +167,12 @@ class TrainsForGood(ProtoNet):
     def adapt(self, module: LearnerNet, support: Support) -> State:
         module.train()
         return super().adapt(module, support)
+
+
+class EndsTraining(ProtoNet):
+    def meta_loss(self, module: LearnerNet, batch: EpisodeBatch) -> Tensor:
+        module.eval()
+        return super().meta_loss(module, batch)
 
 
 class IgnoresDescriptions(ProtoNet):
@@ -195,6 +228,10 @@ class ForgetsItsGaussian(RidgeHead):
         (RemembersTheLastTask(), "differs after adapt to another one.*keep nothing on the learner"),
         (KeepsWithItself(), r"attributes \['n_tasks'\] were set or changed.*keep nothing"),
         (CountsItsCalls(), "called twice with one state, differs.*keep nothing on the learner"),
+        (KeepsTheFirstTask(), "adapt set, changed or removed 'scale' of the network.*keep nothing"),
+        (KeepsWithAPart(), "predict set, changed or removed 'embedding.seen' of the network"),
+        (MovesAWeight(), "adapt set, changed or removed 'log_temperature' of the network"),
+        (EndsTraining(), r"meta_loss called train\(\) or eval\(\)"),
         (SeedsTorch(), r"adapt seeded or moved a global.*torch.Generator\(\)"),
         (DrawsFromNumpy(), "predict seeded or moved a global random generator"),
         (SeedsNumpy(), "predict seeded or moved a global random generator, of torch, numpy or Py"),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metaest._checks import check_int_range
-from metaest.exceptions import EpisodeError
+from metaest.exceptions import EpisodeError, InvalidParameterError
 
 #: A fixed number, or an inclusive range to draw from.
 IntRange = int | tuple[int, int]
@@ -47,7 +47,7 @@ class EpisodeShape:
     Raises
     ------
     InvalidParameterError
-        If a number of ways, shots or queries is not allowed.
+        If a number of ways, shots or queries is not allowed, or `balanced` is no truth value.
     """
 
     n_ways: IntRange | None = 5
@@ -61,6 +61,8 @@ class EpisodeShape:
             check_int_range(self.n_ways, "n_ways", low=2)
         self._shots()
         check_int_range(self.n_queries, "n_queries")
+        if not isinstance(self.balanced, (bool, np.bool_)):
+            raise InvalidParameterError(f"balanced must be True or False, got {self.balanced!r}.")
 
     def check(
         self,

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.base import clone, is_classifier
 
-from metaest._checks import check_targets, find_kind
 from metaest._optional import import_optional
 from metaest._palette import (
     add_named_legend,
@@ -17,7 +16,7 @@ from metaest._palette import (
     wrap_name,
     wrapped_lines,
 )
-from metaest.exceptions import TaskError
+from metaest.inspection._labels import check_labels
 from metaest.inspection._plane import features_of, project
 
 __all__ = ["EmbeddingDisplay"]
@@ -130,10 +129,10 @@ class EmbeddingDisplay:
         InvalidParameterError
             If `projection` is unknown, or there are too few rows or classes for it.
         TaskError
-            If the labels cannot be used, or are numbers to predict.
+            If the labels cannot be used, are numbers to predict, or of two types, or if there are
+            no query rows.
         """
-        labels = _check_labels(y_support, X_support, "the support set")
-        truth = None if y_query is None else _check_labels(y_query, X_query, "the query set")
+        labels, truth = check_labels(X_support, y_support, X_query, y_query)
         fitted = clone(estimator).fit(X_support, y_support)
         plane = project(
             features_of(fitted, X_support), features_of(fitted, X_query), labels, projection
@@ -285,14 +284,3 @@ class EmbeddingDisplay:
             bbox_to_anchor=(1, 1),
             ncols=legend_columns(self.ax_, names),
         )
-
-
-def _check_labels(y: Any, X: Any, label: str) -> np.ndarray:
-    """Return the classes of some rows as an array."""
-    y = check_targets(y, np.shape(X)[0], label)
-    if find_kind(y) == "regression":
-        raise TaskError(
-            f"y of {label} holds numbers to predict, not classes, of which EmbeddingDisplay draws "
-            "the prototypes. Pass labels, such as bins of y (KBinsDiscretizer)."
-        )
-    return y

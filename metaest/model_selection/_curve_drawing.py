@@ -23,15 +23,15 @@ _MARKERS = "osD^vP*"
 #: One per round of the colours.
 _LINES = ("-", "--", ":", "-.")
 
-#: Curves for which a legend inside the axes leaves room.
-_MOST_INSIDE = 5
+#: Lines of a legend inside the axes, and characters of one, that leave room for the curves.
+_MOST_INSIDE, _LONGEST_INSIDE = 5, 24
 
 
 def figure_size(names: Sequence[str]) -> tuple[float, float]:
     """Width and height in inches, which leave the axes their room beside the legend."""
-    if len(names) <= _MOST_INSIDE:
-        return 6.4, 4.0
     lines = wrapped_lines(names)
+    if _fits_inside(lines):
+        return 6.4, 4.0
     return 7.2 + 0.07 * max(len(line) for line in lines), max(4.0, 0.9 + 0.21 * len(lines))
 
 
@@ -72,7 +72,12 @@ def add_legend(ax: Any, lines: Sequence[Any]) -> None:
     """Name the curves, beside the axes where they are many."""
     names = [wrap_name(line.get_label()) for line in lines]
     outside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "ncols": legend_columns(ax, names)}
-    add_named_legend(ax, lines, names, **(outside if len(lines) > _MOST_INSIDE else {}))
+    is_inside = _fits_inside("\n".join(names).split("\n"))
+    add_named_legend(ax, lines, names, **({} if is_inside else outside))
+
+
+def _fits_inside(lines: Sequence[str]) -> bool:
+    return len(lines) <= _MOST_INSIDE and max(map(len, lines)) <= _LONGEST_INSIDE
 
 
 def set_ticks(ax: Any, values: Sequence[int], *, log: bool) -> None:

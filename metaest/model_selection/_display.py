@@ -147,7 +147,8 @@ class EpisodeScoresDisplay:
         n_episodes = max(estimate.n_episodes for estimate in estimates)
         unit = " (%)" if scale == 100 else ""
         ax.set_xlabel(f"{self.metric} of an episode{unit}")
-        title = f"Mean and {100 * self.confidence:g} % interval, over the {n_episodes} episodes"
+        over = "one episode" if n_episodes == 1 else f"the {n_episodes} episodes"
+        title = f"Mean and {100 * self.confidence:g} % interval, over {over}"
         ax.set_title(title, loc="left", fontsize="medium")
         ax.set_ylim(-0.35, len(estimates) - 0.2)
         add_grid(ax, "x")

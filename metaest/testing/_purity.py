@@ -32,14 +32,20 @@ def check_functions_are_pure(learner: Learner, kind: Kind) -> None:
     batch, other = (collate([make_episode(kind, seed=seed)]) for seed in (0, 1))
     with _strange_random_states():
         with torch.no_grad():
-            with _leaves_alone("adapt", module, _tensors(batch)), _draws_nothing("adapt"):
+            with (
+                _leaves_alone("adapt", module, _tensors(batch)),
+                _keeps_nothing("adapt", module),
+                _draws_nothing("adapt"),
+            ):
                 state = learner.adapt(module, batch.support)
             first = _predict(learner, module, state, batch)
             again = _predict(learner, module, state, batch)
             learner.adapt(module, other.support)
             after = _predict(learner, module, state, batch)
-        with _leaves_alone("meta_loss", module, _tensors(batch)):
-            learner.meta_loss(module, batch)
+        for is_training in (False, True):
+            module.train(is_training)
+            with _leaves_alone("meta_loss", module, _tensors(batch)):
+                learner.meta_loss(module, batch)
     kept = [name for name, value in vars(learner).items() if own.get(name, own) is not value]
     assert not kept, f"the learner's attributes {kept} were set or changed. {_KEEP_NOTHING}"
     assert_close(again, first, f"predict, called twice with one state, differs. {_KEEP_NOTHING}")
@@ -65,6 +71,7 @@ def _predict(
     with (
         _leaves_alone("predict", module, query_x),
         _leaves_alone("predict", module, state),
+        _keeps_nothing("predict", module),
         _draws_nothing("predict"),
     ):
         return output(learner.predict(module, state, batch.query_x))
@@ -89,6 +96,37 @@ def _leaves_alone(function: str, module: LearnerNet, given: Mapping[str, Tensor]
         f"{function} called train() or eval() of the network or a part of it. Leave that to the "
         "estimator"
     )
+
+
+@contextmanager
+def _keeps_nothing(function: str, module: LearnerNet) -> Iterator[None]:
+    """Compare the attributes, parameters and buffers of the network before and after a function."""
+    before = _attributes(module)
+    tensors = {name: value.clone() for name, value in module.state_dict().items()}
+    yield
+    after = _attributes(module)
+    kept = [name for name in {**before, **after} if before.get(name, after) is not after.get(name)]
+    kept += [
+        name
+        for name, value in module.state_dict().items()
+        if name in tensors and not torch.equal(value, tensors[name])
+    ]
+    assert not kept, (
+        f"{function} set, changed or removed {', '.join(map(repr, kept))} of the network. "
+        f"{_KEEP_NOTHING}"
+    )
+
+
+def _attributes(module: LearnerNet) -> dict[str, object]:
+    """Name what the network's parts hold: attributes, parameters, buffers and parts."""
+    found: dict[str, object] = {}
+    for place, part in module.named_modules():
+        own = dict(vars(part))
+        for inner in ("_parameters", "_buffers", "_modules"):
+            own |= own[inner]
+        own.pop("training")  # compared for each function
+        found |= {f"{place}.{name}".lstrip("."): value for name, value in own.items()}
+    return found
 
 
 @contextmanager

@@ -326,8 +326,14 @@ class Speaks(ClassifierMixin, BaseEstimator):
             "y of the support set holds numbers to predict, not classes",
         ),
         ({"estimator": Speaks()}, TaskError, "the features of Speaks are no numbers"),
+        (
+            {"y_query": ["abcd".index(label) for label in TASK[3]]},
+            TaskError,
+            "in two ways: 'a' and 0. Give both as text, or both as numbers",
+        ),
+        ({"X_query": TASK[2][:0], "y_query": None}, TaskError, "X_query has no rows. Pass at"),
     ],
-    ids=["projection", "lda", "support", "query", "regression", "words"],
+    ids=["projection", "lda", "support", "query", "regression", "words", "two types", "no rows"],
 )
 def test_bad_input_is_one_clear_error(call, error, match):
     names = ("X_support", "y_support", "X_query", "y_query")

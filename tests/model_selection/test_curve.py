@@ -140,6 +140,17 @@ def test_the_legend_names_every_curve_and_leaves_room(n_curves):
     assert display.ax_.bbox.height > 2.5 * display.figure_.dpi
 
 
+def test_long_names_stand_beside_the_curves_and_differ():
+    names = [f"Pipeline(steps={'x, y, ' * 20}C={c})" for c in (1, 2)]
+    display = draw(names)
+    display.figure_.draw_without_rendering()
+    legend = display.ax_.get_legend()
+    assert legend.get_window_extent().x0 >= display.ax_.bbox.x1
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert [text[-4:] for text in shown] == ["C=1)", "C=2)"]
+    assert all(len(text.split("\n")) == 3 for text in shown)
+
+
 def test_a_single_value_has_its_interval():
     from matplotlib.collections import LineCollection
 

@@ -202,6 +202,7 @@ BAD = [
     ({"n_shots": 0}, InvalidParameterError, r"n_shots must be an int >= 1"),
     ({"n_queries": (5, 2)}, InvalidParameterError, r"n_queries must be .* ascending"),
     ({"n_queries": 1.5}, InvalidParameterError, r"n_queries must be an int"),
+    ({"balanced": "no"}, InvalidParameterError, r"balanced must be True or False, got 'no'"),
     ({"n_episodes": 0}, InvalidParameterError, r"n_episodes must be an int >= 1, got 0"),
     ({"n_episodes": (1, 5)}, InvalidParameterError, r"n_episodes must be an int"),
     ({"random_state": -1}, InvalidParameterError, r"random_state must be None, an int >= 0"),
