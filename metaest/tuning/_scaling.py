@@ -34,6 +34,13 @@ def are_reordered(a: BaseDistribution, b: BaseDistribution) -> bool:
     return sorted(map(repr, a.choices)) == sorted(map(repr, b.choices))
 
 
+def has_fewer_choices(a: BaseDistribution, b: BaseDistribution) -> bool:
+    """Whether `a` has some of the choices of `b` and no others."""
+    if not isinstance(a, CategoricalDistribution) or not isinstance(b, CategoricalDistribution):
+        return False
+    return {*map(repr, a.choices)} < {*map(repr, b.choices)}
+
+
 def is_discrete(distribution: BaseDistribution) -> bool:
     """Whether a distribution of numbers has steps."""
     return isinstance(distribution, IntDistribution) or (

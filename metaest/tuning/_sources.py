@@ -18,7 +18,12 @@ from optuna.trial import FrozenTrial
 
 from metaest.tuning._configurations import Configurations, Rows, Space
 from metaest.tuning._record import SearchRecord
-from metaest.tuning._scaling import are_reordered, is_list_of_numbers, to_unit
+from metaest.tuning._scaling import (
+    are_reordered,
+    has_fewer_choices,
+    is_list_of_numbers,
+    to_unit,
+)
 from metaest.tuning._trials import merge_distributions
 
 #: Of a longer search, its best trials and a random part of the others.
@@ -108,7 +113,7 @@ def find_sources(
     fitting = [
         of_one_metric(group)
         for group in groups
-        if (space is None or are_compatible(group[0].space, space))
+        if (space is None or are_compatible(_narrowed(group[0].space, space), space))
         and (not known or has_most(group[0].space, known))
     ]
     if not fitting:
@@ -128,6 +133,14 @@ def are_compatible(a: Space, b: Space) -> bool:
     if len(shared) < _SHARED * len(a.keys() | b.keys()):
         return False
     return all(_join(a[name], b[name]) is not None for name in shared)
+
+
+def _narrowed(space: Space, asked: Space) -> Space:
+    """Take the asked choices where a list has them and others; of these the trials are left out."""
+    return {
+        name: asked[name] if name in asked and has_fewer_choices(asked[name], own) else own
+        for name, own in space.items()
+    }
 
 
 def has_most(space: Space, known: Mapping[str, BaseDistribution]) -> bool:

@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from metaest.tuning import History, MetaSampler
+from metaest.exceptions import HistoryError
+from metaest.tuning import History, MetaSampler, suggest
 
 WORTH = {"rbf": 1.0, "poly": 0.8, "sigmoid": 0.1}
 SCALE = FloatDistribution(0.0, 1.0)
@@ -39,3 +40,18 @@ def test_past_trials_within_the_new_list_decide(history, kernels: list[str], is_
     advised = [t for t in study.trials if t.user_attrs["metaest:origin"] == "portfolio"]
     assert len(advised) == 3 if is_given else advised  # a single parameter may fit no search
     assert {trial.params["kernel"] for trial in advised} == {"poly"}
+
+
+@pytest.mark.parametrize("kernels", [["sigmoid", "poly"], ["poly", "sigmoid"]])
+def test_suggestions_are_of_the_new_list(history: History, kernels: list[str]) -> None:
+    space = {"kernel": CategoricalDistribution(kernels), "x": SCALE}
+    found = suggest(history, n=4, space=space)
+    assert {own.params["kernel"] for own in found[:2]} == {"poly"}
+    assert "best of 10 trials" in found[0].reasons[0]  # of 15, five with another kernel
+    assert {own.params["kernel"] for own in found} <= set(kernels)
+
+
+def test_a_new_choice_makes_another_space(history: History) -> None:
+    space = {"kernel": CategoricalDistribution(["poly", "linear"]), "x": SCALE}
+    with pytest.raises(HistoryError, match="3 with another space"):
+        suggest(history, space=space)
