@@ -34,21 +34,25 @@ def linear_tables(terms: Terms, weight: np.ndarray, bias: np.ndarray) -> dict[st
 
 def choose_terms(X: np.ndarray, categorical: np.ndarray) -> Terms:
     """Scale each column of numbers that varies; make an indicator of each frequent category."""
-    # Never empty: the first is an indicator of a value that no column has.
-    column, center, scale = [0], [10 * LARGEST], [0.0]
-    for j in range(X.shape[1]):
+    numbers = np.flatnonzero(~categorical & (X.max(axis=0) > X.min(axis=0)))
+    values = np.ascontiguousarray(X[:, numbers].T)
+    column, center, scale = [numbers], [values.mean(axis=1)], [values.std(axis=1)]
+    for j in np.flatnonzero(categorical):
         levels, counts = np.unique(X[:, j], return_counts=True)
-        if categorical[j]:
-            if len(levels) > _MOST_LEVELS:
-                levels = levels[np.argsort(-counts, kind="stable")[:_MOST_LEVELS]]
-            column += [j] * len(levels)
-            center += levels.tolist()
-            scale += [0.0] * len(levels)
-        elif len(levels) > 1:
-            column.append(j)
-            center.append(X[:, j].mean())
-            scale.append(X[:, j].std())
-    return Terms(np.array(column), np.array(center), np.array(scale))
+        if len(levels) > _MOST_LEVELS:
+            levels = levels[np.argsort(-counts, kind="stable")[:_MOST_LEVELS]]
+        column.append(np.full(len(levels), j))
+        center.append(levels)
+        scale.append(np.zeros(len(levels)))
+    order = np.argsort(np.concatenate(column), kind="stable")
+    # Never empty: the first is an indicator of a value that no column has.
+    first = (0, 10 * LARGEST, 0.0)
+    return Terms(
+        *(
+            np.r_[value, np.concatenate(parts)[order]]
+            for value, parts in zip(first, (column, center, scale), strict=True)
+        )
+    )
 
 
 def expand(X: np.ndarray, terms: Terms) -> np.ndarray:

@@ -11,7 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from metaest.learners._base import State
-from metaest.learners._linear import choose_terms, expand, linear_tables, predict_linear
+from metaest.learners._linear import (
+    Terms,
+    choose_terms,
+    expand,
+    linear_tables,
+    predict_linear,
+)
 from metaest.learners._opinions import UP_TO_CLASSES, folds
 
 #: Inverse penalties to choose from; the first where rows are too few, or where they are equal.
@@ -49,37 +55,42 @@ def fit_logistic(
     """
     is_told = len(np.unique(y)) <= UP_TO_CLASSES and len(y) >= _CHOOSE_FROM
     tried = _INVERSE_PENALTIES if is_told and len(y) <= _CHOOSE_TO else _INVERSE_PENALTIES[:1]
-    best, likeliest = tried[0], -np.inf
-    said = np.full((len(y), n_classes), np.nan)
-    for inverse in tried if is_told else ():
-        found = _leave_out(X, y, n_classes, categorical, inverse)
-        own = found[np.arange(len(y)), y]
-        value = np.log(own[np.isfinite(own)].clip(_LEAST)).mean()
-        if value > likeliest + _EQUAL:
-            best, likeliest, said = inverse, value, found
-    return _fit(X, y, n_classes, categorical, best), said
+    best, likeliest = 0, -np.inf
+    said = np.full((len(tried), len(y), n_classes), np.nan)
+    if is_told:
+        _leave_out(X, y, categorical, tried, said)
+        own = said[:, np.arange(len(y)), y]
+        for number, row in enumerate(own):
+            value = np.log(row[np.isfinite(row)].clip(_LEAST)).mean()
+            if value > likeliest + _EQUAL:
+                best, likeliest = number, value
+    terms = choose_terms(X, categorical)
+    return _fit(expand(X, terms), y, terms, n_classes, tried[best]), said[best]
 
 
 def _leave_out(
-    X: np.ndarray, y: np.ndarray, n_classes: int, categorical: np.ndarray, inverse: float
-) -> np.ndarray:
-    said = np.full((len(y), n_classes), np.nan)
+    X: np.ndarray,
+    y: np.ndarray,
+    categorical: np.ndarray,
+    tried: tuple[float, ...],
+    said: np.ndarray,
+) -> None:
+    """Fill in what models of each penalty say of the rows that they were not fitted to."""
     for own, other in folds(y):
-        model = _fit(X[other], y[other], n_classes, categorical, inverse)
-        state = {name: torch.from_numpy(value).unsqueeze(0) for name, value in model.items()}
-        said[own] = predict_logistic(state, torch.from_numpy(X[own]).unsqueeze(0))[0].numpy()
-    return said
+        terms = choose_terms(X[other], categorical)
+        inputs, rows = expand(X[other], terms), torch.from_numpy(X[own]).unsqueeze(0)
+        for found, inverse in zip(said, tried, strict=True):
+            model = _fit(inputs, y[other], terms, found.shape[1], inverse)
+            state = {name: torch.from_numpy(value).unsqueeze(0) for name, value in model.items()}
+            found[own] = predict_logistic(state, rows)[0].numpy()
 
 
-def _fit(
-    X: np.ndarray, y: np.ndarray, n_classes: int, categorical: np.ndarray, inverse: float
-) -> _Model:
-    terms = choose_terms(X, categorical)
+def _fit(inputs: np.ndarray, y: np.ndarray, terms: Terms, n_classes: int, inverse: float) -> _Model:
     model = LogisticRegression(C=inverse, max_iter=300)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in 300 steps
         warnings.filterwarnings("ignore", "The number of unique classes")  # one row of each
-        model.fit(expand(X, terms), y)
+        model.fit(inputs, y)
     coefficients, intercept = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
